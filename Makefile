@@ -1,0 +1,38 @@
+# make run · test · check · docs · bench · launcher · clean. Each sees to what it needs, once.
+PYTHON_IN_VENV := .venv/bin/python
+
+.PHONY: run test check docs bench launcher clean
+
+run: .venv/run.stamp
+	@$(PYTHON_IN_VENV) -m scripts.engine
+	@$(PYTHON_IN_VENV) -m scripts.first_task $(ARGS)
+
+# Without an engine the tests that need one are skipped, or fail where CI=true: tests/conftest.py decides.
+test: .venv/test.stamp
+	@$(PYTHON_IN_VENV) -m scripts.engine || true
+	@$(PYTHON_IN_VENV) -m pytest $(ARGS)
+
+check: .venv/check.stamp
+	@.venv/bin/ruff check
+	@.venv/bin/ruff format --check
+	@.venv/bin/mypy
+	@.venv/bin/lint-imports --no-logo
+	@$(PYTHON_IN_VENV) -m scripts.check_budgets
+	@$(PYTHON_IN_VENV) -m scripts.docs --check
+
+docs: .venv/run.stamp
+	@$(PYTHON_IN_VENV) -m scripts.docs
+
+bench: .venv/run.stamp
+	@$(PYTHON_IN_VENV) -m scripts.engine
+	@$(PYTHON_IN_VENV) -m benchmarks.run $(ARGS)
+
+launcher: .venv/test.stamp
+	@$(PYTHON_IN_VENV) -m scripts.build_launcher
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .schemathesis .import_linter_cache build dist
+
+.venv/%.stamp: pyproject.toml scripts/venv.sh
+	@sh scripts/venv.sh $*
+	@touch $@
