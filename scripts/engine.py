@@ -18,6 +18,7 @@ from pathlib import Path
 IMAGE = "busybox:latest"
 LOG = Path("/var/log/tesgw-dockerd.log")
 SOCKET = Path("/var/run/docker.sock")
+PID_FILE = Path("/var/run/docker.pid")
 START_SECONDS = 60
 
 
@@ -116,12 +117,30 @@ def _start_engine() -> None:
         _wait_for_engine(None)
         return
     _say(f"Starting dockerd in the background, its log is {LOG}")
+    try:
+        _start_dockerd()
+    except NoEngine:  # one that was killed a moment ago leaves things behind that the next one stumbles over, once
+        _start_dockerd()
+
+
+def _start_dockerd() -> None:
+    _drop_stale_pid_file()
     with LOG.open("ab") as log:
         # A session and files of its own: it outlives us, and nobody who reads our output waits for its end.
         daemon = subprocess.Popen(
             ["dockerd"], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/"
         )
     _wait_for_engine(daemon)
+
+
+def _drop_stale_pid_file() -> None:
+    """A dockerd that was killed leaves the file, and the next one does not start while any process has that number."""
+    try:
+        command = Path("/proc", PID_FILE.read_text().strip(), "cmdline").read_bytes()  # empty for one that has ended
+    except OSError:
+        command = b""
+    if b"dockerd" not in command:
+        PID_FILE.unlink(missing_ok=True)
 
 
 def _wait_for_engine(daemon: subprocess.Popen[bytes] | None) -> None:
