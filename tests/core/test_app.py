@@ -80,6 +80,12 @@ async def test_two_gateways_do_not_share_a_work_directory(tmp_path: Path) -> Non
             await create_app(settings(tmp_path), specs={"scripted": Scripted})
 
 
+async def test_the_work_directory_is_closed_to_other_users(tmp_path: Path) -> None:
+    """Tasks may leave programs with a setuid bit below it."""
+    async with TestServer(await create_app(settings(tmp_path), specs={"scripted": Scripted})):
+        assert (tmp_path / "work").stat().st_mode & 0o077 == 0
+
+
 async def test_a_work_directory_that_cannot_be_made_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "work").write_text("a file in its place")
 

@@ -141,6 +141,18 @@ async def test_a_job_document_that_a_power_cut_spoilt_is_written_again(open_back
     assert msgspec.json.decode(document.read_bytes())["id"] == given.job_id
 
 
+async def test_a_shared_directory_that_exists_stays_as_its_owner_has_it(open_backend: Open, tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.mkdir(mode=0o750)
+    backend = await open_backend(LOCAL_SHARED_GLOBAL_DIR=str(theirs))
+
+    handle = await submit(backend, task("echo seen > /tes-wd/shared-global/x"))
+
+    assert (await end(backend, handle)).state is State.COMPLETE
+    assert (theirs / "x").read_text() == "seen\n"
+    assert theirs.stat().st_mode & 0o7777 == 0o750
+
+
 async def test_what_can_never_fit_is_refused(open_backend: Open) -> None:
     backend = await open_backend(LOCAL_CPU_CORES=1.0)
 

@@ -219,7 +219,9 @@ async def test_outputs_are_found_through_links_on_their_way(lab: Lab) -> None:
     assert [lab.read(name) for name in ("f", "g", "twice")] == ["image\n", "tree\n", "image\n"]
 
 
-@pytest.mark.parametrize("link", ["/etc/passwd/x", "/data/odd", "/" + "n" * 300, "../../../../../..", "/proc/self/root"])
+@pytest.mark.parametrize(
+    "link", ["/etc/passwd/x", "/data/odd", "/" + "n" * 300, "n" * 300, "../../../../../..", "/proc/self/root"]
+)
 async def test_one_odd_link_does_not_cost_the_other_outputs(lab: Lab, link: str) -> None:
     seen = await lab.run(
         sh(
@@ -236,3 +238,15 @@ async def test_one_odd_link_does_not_cost_the_other_outputs(lab: Lab, link: str)
 
     assert seen.state is State.COMPLETE, seen
     assert [lab.read(name) for name in ("good", "dir/also", "opt/also")] == ["good\n", "also\n", "also\n"]
+
+
+async def test_a_wildcard_leads_through_mounts_but_selects_none(lab: Lab) -> None:
+    seen = await lab.run(
+        sh("echo one > /data1/x; echo two > /data2/x"),
+        outputs=(lab.output("/data*/x", "found", path_prefix="/"), lab.output("/tes-w*", "all", path_prefix="/")),
+        directories=("/data1", "/data2"),
+    )
+
+    assert seen.state is State.COMPLETE, seen
+    assert (lab.read("found/data1/x"), lab.read("found/data2/x")) == ("one\n", "two\n")
+    assert not (lab.data / "all").exists()
