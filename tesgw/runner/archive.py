@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import posixpath
 import shutil
 import tarfile
@@ -17,7 +16,7 @@ import aiohttp
 
 from tesgw.errors import StageError
 from tesgw.runner import pattern
-from tesgw.runner.engine import Engine
+from tesgw.runner.engine import Engine, Look
 from tesgw.runner.mounts import Plan, in_tree
 from tesgw.runner.resolve import split
 
@@ -28,18 +27,23 @@ _MAX_CAPTURES = 1000
 _CHUNK = 2**20
 
 
-async def is_filled(engine: Engine, container_id: str, directory: str) -> bool:
-    """Whether the container has something in this directory; a file in its place counts."""
+async def look(engine: Engine, container_id: str, path: str) -> Look:
+    """What the container has at a path. StageError for links that lead in circles."""
 
-    def has_two_members(tar: tarfile.TarFile) -> bool:  # the first is the directory itself
-        return bool(tar.next() and tar.next())
+    def first_members(tar: tarfile.TarFile) -> Look:
+        first = tar.next()
+        if first and first.issym():
+            return Look(is_filled=True, link=first.linkname)
+        return Look(is_filled=bool(first and (not first.isdir() or tar.next())))
 
     try:
-        return await _read(engine, container_id, f"{directory}/.", has_two_members)
+        return await _read(engine, container_id, path, first_members)
     except FileNotFoundError:
-        return False
-    except aiodocker.DockerError:  # "not a directory": 500 of engine 20.10, 400 of later ones
-        return True
+        return Look(is_filled=False)
+    except aiodocker.DockerError as error:
+        if "too many links" in error.message:  # moby, pkg/symlink/fs.go
+            raise StageError(f"In the task's image, {path} is a link that leads in circles. Use another path.") from error
+        return Look(is_filled=True)  # "not a directory": 500 of engine 20.10, 400 of later ones
 
 
 async def tail(engine: Engine, container_id: str, path: str, limit: int) -> bytes:
@@ -67,10 +71,11 @@ class Captures:
         self._plan = plan
         self._root = root
         self._taken: set[str] = set()
-        self._links: dict[str, str] = {}
+        self._links = dict(plan.links)
 
     async def take(self, path: str, glob: str = "") -> None:
         """Take a file or directory, if it is there, and what links in it lead to. `glob` narrows it to what may match."""
+        path, glob = self._plan.follow(path), self._plan.follow(glob)
         if self._plan.covers(path) or (path == "/" and not glob):
             return
         try:
@@ -84,7 +89,7 @@ class Captures:
         """Take what a link leads to and so on; a link that leads nowhere is not followed, whatever the engine says of it."""
         pending = [path]
         while pending:
-            path = pending.pop()
+            path = self._plan.follow(pending.pop())
             if path in self._taken or self._plan.covers(path) or path == "/":
                 continue
             if len(self._taken) == _MAX_CAPTURES:
@@ -95,8 +100,10 @@ class Captures:
     def finish(self) -> None:
         """Put the links in their places."""
         for path, target in self._links.items():
+            place = in_tree(self._root, path)
+            place.parent.mkdir(parents=True, exist_ok=True)
             with contextlib.suppress(FileExistsError):
-                os.symlink(target, in_tree(self._root, path))
+                place.symlink_to(target)
 
     async def _take(self, path: str, glob: str) -> dict[str, str]:
         self._taken.add(path)

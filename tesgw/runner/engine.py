@@ -43,6 +43,16 @@ class EngineInfo:
     architecture: str
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What an image has at a path."""
+
+    is_filled: bool
+    """Whether there is anything but an empty directory."""
+    link: str = ""
+    """If there is a symbolic link: its text."""
+
+
 class NameTaken(Exception):
     """There is a container of this name already."""
 
@@ -70,8 +80,8 @@ class Engine:
         self.images = Images(docker, registry)
         self._docker = docker
         self._grace_seconds = grace_seconds
-        self.filled: dict[tuple[str, str], bool] = {}
-        """By image id and directory: whether the image has anything there."""
+        self.looks: dict[tuple[str, str], Look] = {}
+        """By image id and path: what the image has there."""
         self._listening: asyncio.Task[None] | None = None
 
     @classmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import posixpath
 import shutil
 from collections.abc import Mapping
@@ -13,15 +14,21 @@ from tesgw.model import FileType, Input, Job
 from tesgw.paths import is_within
 from tesgw.runner import mounts
 from tesgw.runner.files import Namespace
+from tesgw.runner.links import Links, follow
 from tesgw.runner.transfer import Transfers
 from tesgw.runner.transfer.scheme import a_few_at_a_time, problem
 from tesgw.runner.world import JobDir
 
 
-async def stage_in(job: Job, directory: JobDir, volumes: Mapping[str, Path], transfers: Transfers) -> None:
-    """Make the job's directories and fetch its inputs; again: the same. StageError for what cannot be had."""
+async def stage_in(job: Job, directory: JobDir, volumes: Mapping[str, Path], links: Links, transfers: Transfers) -> None:
+    """Make the job's directories and fetch its inputs, by the links of its images; again: the same.
+
+    StageError for what cannot be had.
+    """
+    volumes = {follow(path, links): source for path, source in volumes.items()}
     files = Namespace({"/": directory.tree, **volumes})
-    await asyncio.to_thread(_prepare, job, directory, volumes, files)
+    await asyncio.to_thread(_prepare, job, directory, volumes, links)
+    await asyncio.to_thread(_make_directories, job, volumes, links, files)
 
     async def fetch(item: Input) -> None:
         if item.in_place:
@@ -36,8 +43,7 @@ async def stage_in(job: Job, directory: JobDir, volumes: Mapping[str, Path], tra
         await a_few_at_a_time(fetch, [item for item in job.inputs if item.type is kind])
 
 
-def _prepare(job: Job, directory: JobDir, volumes: Mapping[str, Path], files: Namespace) -> None:
-    directory.make(len(job.executors))
+def _prepare(job: Job, directory: JobDir, volumes: Mapping[str, Path], links: Links) -> None:
     free = shutil.disk_usage(directory.path).free
     if (job.resources.disk_gb or 0) * 10**9 > free:
         raise StageError(
@@ -46,9 +52,16 @@ def _prepare(job: Job, directory: JobDir, volumes: Mapping[str, Path], files: Na
     tree = Namespace({"/": directory.tree})
     for volume in volumes:  # else the engine makes a root-owned mount point
         tree.make_dirs(volume)
+    for link, target in links.items():
+        tree.make_dirs(posixpath.dirname(link))
+        with contextlib.suppress(FileExistsError):
+            mounts.in_tree(directory.tree, link).symlink_to(target)
+
+
+def _make_directories(job: Job, volumes: Mapping[str, Path], links: Links, files: Namespace) -> None:
     parents = {posixpath.dirname(item.path) for item in job.inputs} - {"/"}
     for path in sorted({*mounts.always(job), job.layout.shared, *job.directories, *job.volumes, *parents}):
-        in_volume = any(is_within(path, volume) for volume in volumes)
+        in_volume = any(is_within(follow(path, links), volume) for volume in volumes)
         files.make_dirs(path, keep_existing=in_volume)
 
 

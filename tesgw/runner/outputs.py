@@ -77,7 +77,7 @@ async def _find(output: Output, ran: Sequence[Ran], directory: JobDir, engine: E
 
 async def _view(output: Output, one: Ran, directory: JobDir, engine: Engine) -> Namespace:
     """The files of a stopped executor as far as this output needs them, taken out of its container where they lie there."""
-    if output.path in one.plan.files:
+    if one.plan.follow(output.path) in one.plan.files:
         return Namespace({"/": directory.tree})
     rest = Path(tempfile.mkdtemp(dir=directory.captured))
     mounted = one.plan.view(directory.tree)
@@ -99,9 +99,10 @@ def _links_out(tree: Path, place: str, plan: Plan) -> Iterator[str]:
     Executors are gone, so nothing changes meanwhile.
     """
     pending, seen = [place], set()
+    mounted = [plan.place(directory) for directory in plan.directories]
     while pending:
-        at = pending.pop()
-        if at in seen or not any(is_within(at, directory) for directory in plan.directories):
+        at = plan.place(pending.pop())
+        if at in seen or not any(is_within(at, directory) for directory in mounted):
             continue
         seen.add(at)
         for target in _links(tree, at):

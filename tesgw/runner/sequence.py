@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import Any
 
 from tesgw.model import Job, MissingOutputs, Observation
-from tesgw.runner import cleanup, mounts, probe
+from tesgw.runner import cleanup, links, mounts, probe
 from tesgw.runner.execute import Execution, container_name
 from tesgw.runner.faults import explain
 from tesgw.runner.inputs import stage_in
@@ -76,19 +77,23 @@ class Runner:
         self._progress.show(state=State.INITIALIZING, start_time=dt.datetime.now(dt.UTC))
         for path in sorted(self._world.volumes.keys() - self._volumes.keys()):
             self._progress.say(f"{path} is not mounted: the machine of this gateway has no such directory.")
+        await asyncio.to_thread(self._dir.make, len(self._job.executors))
+        found = await self._links()
         if self._job.inputs:
             self._progress.show(reason=f"fetching {len(self._job.inputs)} inputs")
-        inputs = stage_in(self._job, self._dir, self._volumes, self._world.transfers)
-        await together(inputs, *self._pulls())
+        await stage_in(self._job, self._dir, self._volumes, found, self._world.transfers)
         self._progress.show(reason="")
-        await self._progress.keep(is_staged=True)
+        await self._progress.keep(is_staged=True, links=found)
 
-    def _pulls(self) -> list[Coroutine[Any, Any, None]]:
-        """What sees to the images while inputs are fetched. A lone image is not looked for: making the container tells."""
+    async def _links(self) -> links.Links:
+        """Those of all images, pulled if they are missing: where inputs belong depends on them."""
         images = dict.fromkeys(executor.image for executor in self._job.executors)
-        if len(images) == 1 and not self._job.inputs and not mounts.candidates(self._job, self._volumes):
-            return []
-        return [self._pull_missing(image) for image in images]
+        if len(images) == 1 and not mounts.are_named(self._job, self._volumes):
+            return {}  # nor is a lone image looked for: making the container tells
+        await together(*(self._pull_missing(image) for image in images))
+        engine = self._world.engine
+        found = [await probe.find_links(engine, self._job, self._volumes, image) for image in images]
+        return links.merge(found, self._job.inputs)
 
     async def _pull_missing(self, image: str) -> None:
         if await self._world.engine.image_id(image) is None:
@@ -122,7 +127,8 @@ class Runner:
 
     async def _plan(self, image: str) -> mounts.Plan:
         if image not in self._plans:
-            self._plans[image] = await probe.plan(self._world.engine, self._job, self._volumes, image)
+            places = self._progress.status.links
+            self._plans[image] = await probe.plan(self._world.engine, self._job, self._volumes, image, places)
         return self._plans[image]
 
 

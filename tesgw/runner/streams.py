@@ -57,7 +57,7 @@ class Streams:
     def _open(self, name: str) -> int:
         path = self._named[name]
         if path:
-            return Namespace(self._plan.view(self._directory.tree)).open(path)
+            return Namespace(self._plan.view(self._directory.tree)).open(self._plan.follow(path))
         return self._open_unnamed(name, os.O_RDONLY)
 
     def _open_unnamed(self, name: str, flags: int) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
@@ -38,6 +38,8 @@ class Status:
 
     is_staged: bool = False
     """The inputs are there: fetching them again would undo what executors did to them."""
+    links: Mapping[str, str] = field(default_factory=dict)
+    """Those of the images, by which the inputs were put into the tree."""
     created: int = 0
     """How many executors got a container. One that is missing among them must not be made again."""
     observation: Observation

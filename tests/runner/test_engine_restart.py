@@ -41,7 +41,7 @@ class Daemon:
             # (seen with moby 20.10, daemon_unix.go: removeDefaultBridgeInterface).
             command = ("unshare", "--net", "dockerd", "--host", self.url, *places, "--bridge=none", "--iptables=false")
             self.process = subprocess.Popen(command, stdout=log, stderr=log)
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while subprocess.run(("docker", "--host", self.url, "version"), capture_output=True, check=False).returncode:
             assert time.monotonic() < deadline, (self.directory / "log").read_text()
             time.sleep(0.1)
@@ -49,7 +49,7 @@ class Daemon:
     def stop(self) -> None:
         if self.process:
             self.process.terminate()
-            self.process.wait(30)
+            self.process.wait(60)
             self.process = None
 
 
@@ -70,7 +70,7 @@ def daemon() -> Iterator[Daemon]:
 async def lab(tmp_path: Path, daemon: Daemon) -> AsyncIterator[Lab]:
     if daemon.process is None:
         await asyncio.to_thread(daemon.start)
-    async with open_lab(tmp_path, url=daemon.url, grace_seconds=20) as lab:
+    async with open_lab(tmp_path, url=daemon.url, grace_seconds=120) as lab:
         yield lab
 
 
@@ -86,7 +86,7 @@ async def test_an_engine_restart_is_no_error_of_the_executor_it_stops(lab: Lab, 
     runner, running = await start(lab, script)
     await asyncio.to_thread(daemon.stop)
     await asyncio.to_thread(daemon.start)
-    await asyncio.wait_for(running, 20)
+    await asyncio.wait_for(running, 120)
 
     assert runner.observe().state is State.SYSTEM_ERROR
     assert "the Docker engine went down" in runner.observe().system_logs[0]

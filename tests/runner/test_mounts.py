@@ -8,7 +8,9 @@ import pytest
 
 from tesgw.errors import StageError
 from tesgw.model import FileType, Input, Job
+from tesgw.paths import is_within
 from tesgw.runner import mounts
+from tesgw.runner.engine import Look
 from tests.runner.conftest import make_job, sh
 
 VOLUMES = {"/tes-wd/shared-global": Path("/srv/shared")}
@@ -16,10 +18,10 @@ TREE = Path("/jobs/x/tree")
 
 
 async def planned(job: Job, *filled: str) -> mounts.Plan:
-    async def is_filled(path: str) -> bool:
-        return path in filled
+    async def look(path: str) -> Look:
+        return Look(is_filled=any(is_within(directory, path) for directory in filled))
 
-    return await mounts.plan(job, VOLUMES, is_filled)
+    return await mounts.plan(job, VOLUMES, look, {}, {})
 
 
 async def test_the_scratch_directories_and_volumes_are_always_mounted() -> None:

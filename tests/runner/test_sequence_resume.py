@@ -9,6 +9,7 @@ import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -78,8 +79,10 @@ async def test_a_container_whose_making_was_not_recorded_is_found(lab: Lab, monk
     job = appending_job(lab)
     create = Engine.create
 
-    async def create_and_die(engine: Engine, *arguments: object) -> str:
-        await create(engine, *arguments)  # type: ignore[arg-type]
+    async def create_and_die(engine: Engine, name: str | None, *arguments: Any) -> str:
+        container_id = await create(engine, name, *arguments)
+        if name is None:  # a helper, to look into the image with
+            return container_id
         raise asyncio.CancelledError
 
     with monkeypatch.context() as patch:
@@ -177,11 +180,10 @@ async def test_a_container_that_somebody_removed_is_not_run_again(lab: Lab) -> N
 
 @pytest.mark.parametrize("how", [("stop", "--time", "5"), ("kill",), ("rm", "--force")])
 async def test_an_executor_stopped_from_outside_is_no_executor_error(lab: Lab, how: tuple[str, ...]) -> None:
-    job = make_job(sh("trap 'exit 0' TERM; sleep 30 & wait"))
+    job = make_job(sh("trap 'exit 0' TERM; touch /tes-wd/shared-global/up; sleep 60 & wait"))
     runner = lab.runner(job)
     running = asyncio.create_task(runner.run())
-    await until(lambda: runner.observe().state is State.RUNNING)
-    await asyncio.sleep(0.2)
+    await until(lambda: runner.observe().state is State.RUNNING and (lab.shared / "up").exists())
     await asyncio.to_thread(docker, *how, container_name(job.id, 0))
     await running
 

@@ -181,6 +181,26 @@ async def test_an_output_replaces_what_was_there_and_makes_its_directories(
     assert os.listdir(data / "made/of it") == ["out"]
 
 
+async def test_an_output_over_its_own_input_is_not_writable_for_all_as_the_input_was(
+    transfers: Transfers, task: Namespace, data: Path, tree: Path
+) -> None:
+    (data / "d").mkdir()
+    for name, before in (("tool", 0o755), ("text", 0o644)):
+        (data / "d" / name).write_text("x")
+        (data / "d" / name).chmod(before)
+    await transfers.fetch(f"file://{data}/d", DIRECTORY, task, "/in/d")
+    (tree / "in/d/made").write_text("x")
+    (tree / "in/d/made").chmod(0o664)
+
+    await transfers.deliver(task, "/in/d", f"file://{data}/d", DIRECTORY)
+    await transfers.deliver(task, "/in", f"file://{data}/new", DIRECTORY)
+
+    for directory in (data / "d", data / "new/d"):
+        assert mode(directory) == mode(directory / "tool") == 0o755
+        assert mode(directory / "text") == 0o644
+        assert mode(directory / "made") == 0o664
+
+
 async def test_an_output_to_a_raw_percent_sign_lands_where_its_directory_is(
     transfers: Transfers, task: Namespace, data: Path, tree: Path
 ) -> None:

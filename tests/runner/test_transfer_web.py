@@ -16,6 +16,7 @@ from tesgw.errors import StageError
 from tesgw.model import FileType, OutputFile
 from tesgw.runner.files import Namespace
 from tesgw.runner.transfer import Transfers
+from tests.runner.conftest import until
 
 FILE, DIRECTORY = FileType.FILE, FileType.DIRECTORY
 CONTENT = os.urandom(3_000_000)
@@ -86,14 +87,17 @@ def whole(*, etag: str = '"1"', content: bytes = CONTENT) -> Handler:
     return handler
 
 
-def broken(*, etag: str = '"1"', after: int = 1_000_000) -> Handler:
-    """Promises all of the content and hangs up in the middle."""
+def broken(tree: Path, *, etag: str = '"1"', after: int = 1_000_000) -> Handler:
+    """Promises all of the content and hangs up in the middle, when the client has what was sent."""
+
+    def is_written() -> bool:
+        return any(draft.stat().st_size >= after for draft in tree.glob(".tesgw-*"))
 
     async def handler(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Length": str(len(CONTENT)), "ETag": etag})
         await response.prepare(request)
         await response.write(CONTENT[:after])
-        await asyncio.sleep(0.05)  # the client shall see what was sent before it sees the end
+        await until(is_written)
         assert request.transport
         request.transport.close()
         return response
@@ -125,7 +129,7 @@ async def test_a_file_is_fetched_writable_for_any_user(
 async def test_a_broken_download_goes_on_where_it_broke(
     server: Server, transfers: Transfers, task: Namespace, tree: Path
 ) -> None:
-    server.script = [broken(), whole()]
+    server.script = [broken(tree), whole()]
 
     await transfers.fetch(f"{server.url}/x", FILE, task, "/x")
 
@@ -138,7 +142,7 @@ async def test_a_download_that_may_have_changed_begins_again(
     server: Server, transfers: Transfers, task: Namespace, tree: Path, etag: str
 ) -> None:
     changed = CONTENT[::-1]
-    server.script = [broken(etag=etag if etag != '"2"' else '"1"'), whole(etag=etag, content=changed)]
+    server.script = [broken(tree, etag=etag if etag != '"2"' else '"1"'), whole(etag=etag, content=changed)]
 
     await transfers.fetch(f"{server.url}/x", FILE, task, "/x")
 
@@ -149,7 +153,7 @@ async def test_a_download_that_may_have_changed_begins_again(
 async def test_a_server_that_mishandles_ranges_is_asked_for_everything(
     server: Server, transfers: Transfers, task: Namespace, tree: Path, lie: Handler
 ) -> None:
-    server.script = [broken(), lie, whole()]
+    server.script = [broken(tree), lie, whole()]
 
     await transfers.fetch(f"{server.url}/x", FILE, task, "/x")
 
@@ -160,7 +164,7 @@ async def test_a_server_that_mishandles_ranges_is_asked_for_everything(
 async def test_a_file_that_never_comes_whole_is_no_file(
     server: Server, transfers: Transfers, task: Namespace, tree: Path
 ) -> None:
-    server.script = [broken(etag="")]
+    server.script = [broken(tree, etag="")]
 
     with pytest.raises(StageError, match=r"/x could not be fetched: the connection broke, and tries in 2 s did not help"):
         await transfers.fetch(f"{server.url}/x", FILE, task, "/x")

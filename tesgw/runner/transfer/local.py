@@ -51,7 +51,7 @@ class LocalFiles(Scheme):
     def _deliver(self, source: Namespace, path: str, url: str, stop: threading.Event) -> list[OutputFile]:
         try:
             target = self._target(url)
-            copier = Copier(source, self._files, _plain, lambda mode: mode & 0o777 | 0o700, url, stop)
+            copier = Copier(source, self._files, _delivered, lambda mode: _delivered(mode) | 0o700, url, stop)
             if not stat.S_ISDIR(source.stat(path).st_mode):
                 return [self._deliver_file(copier, path, target, url)]
             return [
@@ -111,5 +111,6 @@ def _writable(mode: int) -> int:
     return 0o666 | mode & 0o111
 
 
-def _plain(mode: int) -> int:
-    return mode & 0o777
+def _delivered(mode: int) -> int:
+    """An output's mode. Inputs and directories are made writable for anyone; delivered, they are as fresh ones."""
+    return mode & (0o755 if mode & 0o002 else 0o777)
