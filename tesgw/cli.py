@@ -12,9 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import uvloop
-from aiohttp import web
 
-from tesgw import backends, settings
+from tesgw import api, backends, settings
 from tesgw.app import create_app
 from tesgw.errors import BackendError, SettingsError, TesgwError
 from tesgw.settings import Settings
@@ -43,18 +42,17 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     serve = commands.add_parser("serve", help="run the gateway until it is interrupted")
     serve.add_argument("--host", default="127.0.0.1", help="the address to listen on (%(default)s)")
-    serve.add_argument(
-        "--port",
-        type=int,
-        choices=range(65536),
-        metavar="PORT",
-        default=8000,
-        help="the port to listen on; 0 picks a free one (%(default)s)",
-    )
+    serve.add_argument("--port", type=_port, default=8000, help="the port to listen on; 0 picks a free one (%(default)s)")
     serve.set_defaults(run=_serve)
     commands.add_parser("backends", help="list the installed backends").set_defaults(run=_list_backends)
     commands.add_parser("settings", help="print every setting, its value and its source").set_defaults(run=_list_settings)
     return parser
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 6 and int(text) < 65536):
+        raise argparse.ArgumentTypeError(f"{text[:20]!r} is no port: a port is a number up to 65535")
+    return int(text)
 
 
 def load_settings(file: Path | None) -> Settings:
@@ -74,25 +72,27 @@ async def _serve_until_stopped(values: Settings, host: str, port: int) -> None:
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    listener = _listen(host, port)
-    app = await create_app(values, host=host)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=GRACE_SECONDS)
-    await runner.setup()
-    await web.SockSite(runner, listener).start()
-    bound = listener.getsockname()
-    where = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
-    print(f"tesgw serves http://{where}:{bound[1]}/ga4gh/tes/v1 with the backend {values['COMPUTE_BACKEND']!r}", flush=True)
-    await stopped.wait()
-    await runner.cleanup()
+    with _listen(host, port) as listener:
+        app = await create_app(values, host=host)
+        async with api.serving(app, listener, grace_seconds=GRACE_SECONDS):
+            print(f"tesgw serves {_url(listener)}/ga4gh/tes/v1 with the backend {values['COMPUTE_BACKEND']!r}", flush=True)
+            await stopped.wait()
 
 
 def _listen(host: str, port: int) -> socket.socket:
     """Take the port before anything is built on the database, so that a second gateway by mistake touches nothing."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
-        return socket.create_server((host, port), family=family, backlog=1024)
-    except OSError as error:
-        raise SettingsError(f"Cannot listen on {host}:{port}: {error.strerror}. Choose another --port.") from error
+        return socket.create_server((host, port), family=family)
+    except (OSError, UnicodeError) as error:
+        # Python adds the address once more.
+        cause = (getattr(error, "strerror", None) or str(error)).partition(" (while attempting")[0]
+        raise SettingsError(f"Cannot listen on {host}:{port}: {cause}. Choose another --host or --port.") from error
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _list_backends(options: argparse.Namespace) -> int:

@@ -56,7 +56,7 @@ def _type(field: Any) -> Any:
             kind: Any = clean_type(field.schema)
             kind = list[kind] if field.many else kind
         case fields.List():
-            kind = list[_type(field.inner)]  # type: ignore[misc]
+            kind = list[_type(field.inner)]  # type: ignore[misc]  # made at run time
         case _:
             kind = _TYPES[type(field)]
     for validator in field.validators:

@@ -25,8 +25,10 @@ _PROBLEMS = {
     400: "The request is malformed.",
     403: "The request comes from a foreign web page.",
     404: "There is no such task.",
+    408: "The request body does not come to its end.",
     413: "The request body is too long.",
-    415: "The request body cannot be JSON.",
+    415: "The request body cannot be JSON, or is in an unknown encoding.",
+    503: "The database cannot be written now; nothing was changed.",
 }
 
 
@@ -52,12 +54,13 @@ def endpoint(
             decorated = response_schema(ProblemSchema, status, description=_PROBLEMS[status])(decorated)
         if query:
             decorated = querystring_schema(query)(decorated)
-        return json_schema(body, example=example)(decorated) if body else decorated  # type: ignore[no-any-return]
+        documented: H = json_schema(body, example=example)(decorated) if body else decorated
+        return documented
 
     return decorate
 
 
-class OpenApi3(AiohttpApiSpec):  # type: ignore[misc]
+class OpenApi3(AiohttpApiSpec):  # type: ignore[misc]  # it has no types
     """aiohttp-apispec 3.0.0b2 with OpenAPI 3 for Swagger 2, our request parser, and handlers that serve several paths.
 
     The original takes the schemas off a handler when it documents it, so that its second path has none, and tells
@@ -109,5 +112,5 @@ def _path_parameter(key: str) -> dict[str, Any]:
 
 def _schema_name(schema: Any) -> str:
     """`tesTask` for TaskSchema, as the specification calls it; `tesTaskView` where fields may be missing."""
-    name = resolve_schema_cls(schema).__name__.removesuffix("Schema")  # type: ignore[union-attr]
+    name = resolve_schema_cls(schema).__name__.removesuffix("Schema")  # type: ignore[union-attr]  # of one schema
     return f"tes{name}View" if resolve_schema_instance(schema).partial else f"tes{name}"

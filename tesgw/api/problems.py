@@ -19,10 +19,14 @@ log = logging.getLogger(__name__)
 _MAX_ERRORS = 100
 _MAX_LENGTH = 500
 
+UNKNOWN_CODING = "The request body has a Content-Encoding that is not known here: send it as it is, or as gzip or deflate."
+FAILED = "The gateway failed at this request; its log says why."
+
 _SENTENCES = {
     404: "There is nothing at this path.",
     405: "This path does not take this method.",
     413: "The request body is longer than 32 MiB: give large inputs a url.",
+    417: "Nothing but 100-continue can be expected here.",
 }
 
 
@@ -48,7 +52,7 @@ async def answer_problems(request: web.Request, handler: Handler) -> web.StreamR
     except web.HTTPException as error:
         if error.status < 400:
             raise
-        return problem(error.status, _SENTENCES.get(error.status, error.text or error.reason), headers=_headers(error))
+        return of_http(error)
     except Exception as error:
         response = _answer(request, error)
     if request.content.exception():
@@ -65,11 +69,13 @@ def _answer(request: web.Request, error: Exception) -> web.Response:
         case TaskNotFound():
             return problem(404, str(error))
     log.error("request failed", exc_info=error, extra={"method": request.method, "path": request.path})
-    return problem(500, "The gateway failed at this request; its log says why.")
+    return problem(500, FAILED)
 
 
-def _headers(error: web.HTTPException) -> dict[str, str]:
-    return {name: value for name, value in error.headers.items() if name == hdrs.ALLOW}
+def of_http(error: web.HTTPException) -> web.Response:
+    """What aiohttp or a handler answers by raising, in our shape."""
+    headers = {name: value for name, value in error.headers.items() if name == hdrs.ALLOW}
+    return problem(error.status, _SENTENCES.get(error.status, error.text or error.reason), headers=headers)
 
 
 def flatten(messages: Any, at: str = "") -> Iterator[tuple[str, list[str]]]:

@@ -8,22 +8,27 @@ from functools import lru_cache
 from typing import Any
 
 import orjson
-from aiohttp import ClientPayloadError, web
+from aiohttp import ClientPayloadError, hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
 from marshmallow import Schema, ValidationError
 from webargs.multidictproxy import MultiDictProxy
 from yarl import URL
 
-from tesgw.api.problems import flatten
+from tesgw.api.problems import UNKNOWN_CODING, flatten
 from tesgw.errors import InvalidQuery, InvalidTask
 
 # JSON is UTF-8 (RFC 8259, 8.1). Java's HttpClient calls any string ISO-8859-1; what it holds is ASCII, or not JSON.
 _CHARSETS = {"utf-8", "utf8", "us-ascii", "ascii", "iso-8859-1"}
+# aiohttp has decoded these, or refused them where it cannot; of any other it hands over the bytes as they are.
+_CODINGS = {"", "identity", "gzip", "deflate", "br", "zstd"}
 # An escaped NUL, not an escaped backslash before "u0000".
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
 # Above this a body takes so long that others would wait for it.
 _SMALL_BODY_BYTES = 256 * 1024
+# The longest body takes so long at 1 Mbit/s. Bodies that stop half-way, and chunks gone wrong, of which aiohttp does not
+# tell whoever reads them, must not hold a connection for ever.
+BODY_SECONDS = 300.0
 # Engines ask with a handful of query strings, again and again. Long ones hold page tokens or names, and seldom come twice.
 _REMEMBERED_QUERIES = 1000
 _SHORT_QUERY = 500
@@ -51,11 +56,16 @@ async def _load_body(schema: Schema, request: web.Request) -> dict[str, Any]:
 async def _read(request: web.Request) -> bytes:
     if request.content_type.startswith("multipart/"):
         raise web.HTTPUnsupportedMediaType(text="A task is a JSON document, not a form with parts.")
+    if request.headers.get(hdrs.CONTENT_ENCODING, "").lower() not in _CODINGS:
+        raise web.HTTPUnsupportedMediaType(text=UNKNOWN_CODING)
     if (request.charset or "utf-8").lower() not in _CHARSETS:
         raise InvalidTask(f"The request body is in {request.charset!r}: JSON is UTF-8.")
     try:
-        return await request.read()
-    except (HttpProcessingError, ClientPayloadError, web.RequestPayloadError) as error:
+        async with asyncio.timeout(BODY_SECONDS):
+            return await request.read()
+    except TimeoutError:
+        raise web.HTTPRequestTimeout(text="The request body did not come to its end.") from None
+    except (HttpProcessingError, ClientPayloadError, web.RequestPayloadError, ConnectionError) as error:
         raise InvalidTask("The request body cannot be read: it is cut short, or not encoded as its headers say.") from error
 
 

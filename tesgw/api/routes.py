@@ -8,6 +8,7 @@ from pathlib import Path
 
 import orjson
 from aiohttp import web
+from aiohttp.typedefs import Handler
 from aiohttp_apispec import validation_middleware
 from yarl import URL
 
@@ -77,7 +78,16 @@ def _add_pages(app: web.Application) -> None:
         raise web.HTTPFound("../docs")
 
     app.add_routes([web.get("/openapi.json", openapi), web.get("/docs", docs), web.get("/healthz", healthz)])
-    app.add_routes([web.get("/", home), web.get("/docs/", from_below), web.static("/docs/", _HERE / "static")])
+    app.add_routes([web.get("/", home), web.get("/docs/", from_below)])
+    # aiohttp's route for a directory has answers of its own for files that it does not find.
+    app.add_routes([web.get(f"/docs/{file.name}", _sender(file)) for file in (_HERE / "static").iterdir()])
+
+
+def _sender(file: Path) -> Handler:
+    async def send(request: web.Request) -> web.StreamResponse:
+        return web.FileResponse(file)
+
+    return send
 
 
 class CollapsedPath(web.PlainResource):

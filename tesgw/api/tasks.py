@@ -46,7 +46,7 @@ class Tasks:
         answer=CreateTaskResponseSchema,
         body=TaskSchema,
         example=EXAMPLE_TASK,
-        problems=(400, 403, 413, 415),
+        problems=(400, 403, 408, 413, 415, 503),
     )
     async def create(self, request: web.Request) -> web.Response:
         """Take a task. The answer comes when the task is stored for good, before any work on it."""
@@ -67,7 +67,7 @@ class Tasks:
         view = View(request["querystring"]["view"])
         return _json(await self._service.store.get(request.match_info["id"], view, self._dialect))
 
-    @endpoint("CancelTask", answer=CancelTaskResponseSchema, problems=(403, 404))
+    @endpoint("CancelTask", answer=CancelTaskResponseSchema, problems=(403, 404, 503))
     async def cancel(self, request: web.Request) -> web.Response:
         """End a task. One that has ended stays as it is; the request may be repeated."""
         task_id = request.match_info["id"]

@@ -72,8 +72,13 @@ class TaskQuery:
 def several(view: View, dialect: Dialect) -> sa.Select[Any]:
     """The statement for the id and the JSON of every task whose id is in the JSON array `:ids`."""
     statement = sa.select(tasks.c.id, answers.utf8(answers.answer(view, dialect))).select_from(answers.source(view))
+    return statement.where(is_asked_for())
+
+
+def is_asked_for() -> sa.ColumnElement[bool]:
+    """Whether the task's id is in the JSON array `:ids`."""
     ids = answers.elements(sa.bindparam("ids", type_=sa.Text)).table_valued("value")
-    return statement.where(tasks.c.id.in_(sa.select(ids.c.value)))
+    return tasks.c.id.in_(sa.select(ids.c.value))
 
 
 def values_of(query: TaskQuery) -> dict[str, Any]:

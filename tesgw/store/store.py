@@ -57,11 +57,10 @@ class Due:
         return f"{self.id}-{self.attempt}"
 
 
-_is_task = tasks.c.id == sa.bindparam("task")
 _is_due = tasks.c.due.is_not(None)
 _is_open = tasks.c.state.in_([sa.literal(str(state)) for state in sorted(OPEN)])
 _DUE_COLUMNS = (tasks.c.id, tasks.c.attempt, tasks.c.state, tasks.c.backend, tasks.c.handle, tasks.c.tries)
-_DUE_ONE = sa.select(*_DUE_COLUMNS).where(_is_task, _is_due)
+_DUE_ONES = sa.select(*_DUE_COLUMNS).where(queries.is_asked_for(), _is_due)
 _DUE = sa.select(*_DUE_COLUMNS).where(_is_due, tasks.c.due <= sa.bindparam("now"))
 _DUE = _DUE.order_by(tasks.c.due, tasks.c.seq).limit(sa.bindparam("limit"))
 _HANDLES = sa.select(tasks.c.seq, tasks.c.id, tasks.c.attempt, tasks.c.handle).where(
@@ -69,8 +68,9 @@ _HANDLES = sa.select(tasks.c.seq, tasks.c.id, tasks.c.attempt, tasks.c.handle).w
 )
 _HANDLES = _HANDLES.order_by(tasks.c.seq).limit(sa.bindparam("limit"))
 _BACKENDS = sa.union(sa.select(tasks.c.backend).where(_is_due), sa.select(tasks.c.backend).where(_is_open))
-_TASK = sa.select(tasks.c.attempt, tasks.c.missing_outputs, sa.func.substr(fulls.c.text, 1, fulls.c.body_end))
-_TASK = _TASK.join_from(tasks, fulls, fulls.c.seq == tasks.c.seq).where(_is_task)
+_body = sa.func.substr(fulls.c.text, 1, fulls.c.body_end)
+_TASKS = sa.select(tasks.c.id, tasks.c.attempt, tasks.c.missing_outputs, _body)
+_TASKS = _TASKS.join_from(tasks, fulls, fulls.c.seq == tasks.c.seq).where(queries.is_asked_for())
 
 
 class TaskStore:
@@ -79,7 +79,9 @@ class TaskStore:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._writer = Writer(database)
-        self._gatherers = {key: Gatherer(database, queries.several(*key)) for key in product(View, Dialect)}
+        self._answers = {key: Gatherer(database, queries.several(*key)) for key in product(View, Dialect)}
+        self._due_ones = Gatherer(database, _DUE_ONES)
+        self._tasks = Gatherer(database, _TASKS)
 
     @classmethod
     async def open(cls, uri: str) -> TaskStore:
@@ -99,7 +101,9 @@ class TaskStore:
 
     async def get(self, task_id: str, view: View, dialect: Dialect) -> bytes:
         """The JSON of the task, with all that was written before the call. Raises `TaskNotFound`."""
-        return await self._gatherers[view, dialect].get(task_id)
+        row = await self._answers[view, dialect].get(task_id)
+        answer: bytes = row[1]
+        return answer
 
     async def page(self, query: TaskQuery) -> tuple[bytes, ...]:
         """The JSON of a `tesListTasksResponse`, in parts, newest first; the last page has no token. Raises `InvalidQuery`.
@@ -138,15 +142,14 @@ class TaskStore:
 
     async def due_one(self, task_id: str) -> Due | None:
         """The same for one task, even if it was deferred."""
-        rows = await self._database.fetch(_DUE_ONE, {"task": task_id})
-        return _due(rows[0]) if rows else None
+        try:
+            return _due(await self._due_ones.get(task_id))
+        except TaskNotFound:
+            return None
 
     async def read(self, task_id: str) -> Task:
         """The current attempt at the task, to be run. Raises `TaskNotFound`."""
-        rows = await self._database.fetch(_TASK, {"task": task_id})
-        if not rows:
-            raise TaskNotFound(task_id)
-        attempt, missing_outputs, body = rows[0]
+        _, attempt, missing_outputs, body = await self._tasks.get(task_id)
         own = orjson.dumps({"id": task_id, "attempt": attempt, "missing_outputs": missing_outputs}).decode()
         document = f"{{{body},{own[1:]}"
         if len(document) > _LARGE:

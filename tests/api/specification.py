@@ -7,8 +7,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml  # type: ignore[import-untyped]
-from jsonschema import Draft4Validator  # type: ignore[import-untyped]
+import yaml  # type: ignore[import-untyped]  # it has no types
+from jsonschema import Draft4Validator  # type: ignore[import-untyped]  # it has no types
 from referencing import Registry
 from referencing.jsonschema import DRAFT4
 

@@ -118,6 +118,8 @@ async def test_many_faults_do_not_make_a_long_answer(gateway: Gateway) -> None:
         ("GET", "/docs/../../secrets", 404),
         ("GET", "/docs/..%2f..%2froutes.py", 404),
         ("GET", "/docs/%2e%2e/routes.py", 404),
+        ("GET", "/docs/nothing", 404),
+        ("GET", "/docs/" + "x" * 3000, 404),
         ("POST", "/v1/tasks/unknown:cancel", 404),
         ("DELETE", "/v1/tasks/unknown", 405),
         ("PUT", "/v1/tasks", 405),

@@ -60,3 +60,13 @@ async def test_the_home_page_leads_to_the_api_page(gateway: Gateway) -> None:
         async with gateway.client.get(f"/{asset}") as answer:
             assert answer.status == 200
             assert len(await answer.read()) > 50
+
+
+@pytest.mark.parametrize(("path", "target"), [("/", "docs"), ("/docs/", "../docs")])
+async def test_the_way_to_the_api_page_works_behind_any_prefix(gateway: Gateway, path: str, target: str) -> None:
+    """A proxy may serve the gateway below a path of its own, so that no address here starts with a slash."""
+    async with gateway.client.get(path, allow_redirects=False) as answer:
+        assert answer.status == 302
+        assert answer.headers["Location"] == target
+    async with gateway.client.get(path) as answer:
+        assert (answer.status, answer.url.path) == (200, "/docs")

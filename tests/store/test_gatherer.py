@@ -85,9 +85,10 @@ async def test_gets_that_come_while_one_is_under_way_are_one_fetch(busy: TaskSto
 async def test_unknown_task_is_not_found_by_its_asker_alone(busy: TaskStore, database: Busy) -> None:
     asking = [await _started(get(busy, task_id, View.MINIMAL)) for task_id in ("b", "x", "c")]
     database.may_go_on.set()
-    b, x, c = await asyncio.gather(*asking, return_exceptions=True)
+    answers: list[Any] = await asyncio.gather(*asking, return_exceptions=True)
+    b, x, c = answers
 
-    assert (b["id"], c["id"]) == ("b", "c")  # type: ignore[index]
+    assert (b["id"], c["id"]) == ("b", "c")
     assert isinstance(x, TaskNotFound)
     assert "'x'" in str(x)
 
@@ -134,7 +135,7 @@ async def test_tasks_are_looked_up_and_not_searched_for(database: Busy, view: Vi
     sql, values = _compiled(queries.several(view, Dialect.TES_1_1))
     plan = sa.text(f"EXPLAIN QUERY PLAN {sql}").bindparams(**{**values, "ids": "[]"})
     async with database.transaction() as connection:
-        steps = [step for *_, step in await connection.fetch(plan, {})]  # type: ignore[arg-type]
+        steps = [step for *_, step in await connection.fetch(plan, {})]  # type: ignore[arg-type]  # no select
     await database.close()
 
     assert any(step.startswith("SEARCH tasks USING INDEX") for step in steps), steps
