@@ -1,15 +1,15 @@
-# make run · test · check · docs · bench · launcher · clean. Each sees to what it needs, once.
+# make run · test · check · conformance · docs · bench · launcher · clean. Each sees to what it needs, once.
 PYTHON_IN_VENV := .venv/bin/python
 
-.PHONY: run test check docs bench launcher clean
+.PHONY: run test check conformance docs bench launcher clean
 
 run: .venv/run.stamp
-	@$(PYTHON_IN_VENV) -m scripts.engine
+	@$(PYTHON_IN_VENV) -m tesgw_local.machine
 	@$(PYTHON_IN_VENV) -m scripts.first_task $(ARGS)
 
 # Without an engine the tests that need one are skipped, or fail where CI=true: tests/conftest.py decides.
 test: .venv/test.stamp
-	@$(PYTHON_IN_VENV) -m scripts.engine || true
+	@$(PYTHON_IN_VENV) -m tesgw_local.machine || true
 	@$(PYTHON_IN_VENV) -m pytest $(ARGS)
 
 check: .venv/check.stamp
@@ -20,11 +20,17 @@ check: .venv/check.stamp
 	@$(PYTHON_IN_VENV) -m scripts.check_budgets
 	@$(PYTHON_IN_VENV) -m scripts.docs --check
 
+# What the conformance suite finds of each backend, for the tests to compare with and for the README's table.
+conformance: .venv/test.stamp
+	@$(PYTHON_IN_VENV) -m tesgw_local.machine
+	@$(PYTHON_IN_VENV) -m scripts.conformance
+	@$(PYTHON_IN_VENV) -m scripts.docs
+
 docs: .venv/run.stamp
 	@$(PYTHON_IN_VENV) -m scripts.docs
 
 bench: .venv/run.stamp
-	@$(PYTHON_IN_VENV) -m scripts.engine
+	@$(PYTHON_IN_VENV) -m tesgw_local.machine
 	@$(PYTHON_IN_VENV) -m benchmarks.run $(ARGS)
 
 launcher: .venv/test.stamp

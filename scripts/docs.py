@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
 import sys
 import textwrap
 import tomllib
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -14,6 +16,7 @@ from typing import Any
 
 from tesgw import errors
 from tesgw.backends import GROUP
+from tesgw.capabilities import Capability
 from tesgw.hookspecs import HOOKS, BackendSpec
 from tesgw.model import Setting
 from tesgw.settings import SETTINGS
@@ -71,7 +74,33 @@ def py_tes_example() -> str:
     return f"```python\n{code.strip()}\n```\n"
 
 
-TABLES = {"py_tes": py_tes_example, "settings": settings_table, "hooks": hooks_table, "errors": errors_table}
+def capabilities_table() -> str:
+    """What a backend may claim."""
+    return _table(("Capability", "A backend that claims it"), ((f"`{each.name}`", each.value) for each in Capability))
+
+
+def conformance_table() -> str:
+    """What the last reports of the suite say of each backend, by group: `make conformance` writes them."""
+    reports = [json.loads(file.read_text()) for file in sorted((ROOT / "tests" / "reports").glob("*.json"))]
+    groups = sorted({group for report in reports for group in report["groups"]})
+    head = ("Group", *(f"`{report['backend']}`" for report in reports))
+    return _table(head, ((group, *(_found(report, group) for report in reports)) for group in groups))
+
+
+def _found(report: Mapping[str, Any], group: str) -> str:
+    outcomes = Counter(each for tests in report["groups"].get(group, {}).values() for each in tests.values())
+    words = {"passed": "passed", "gap": "known gaps", "skipped": "not claimed", "failed": "FAILED"}
+    return ", ".join(f"{outcomes[outcome]} {word}" for outcome, word in words.items() if outcomes[outcome])
+
+
+TABLES = {
+    "py_tes": py_tes_example,
+    "settings": settings_table,
+    "hooks": hooks_table,
+    "errors": errors_table,
+    "capabilities": capabilities_table,
+    "conformance": conformance_table,
+}
 
 
 def settings_file() -> str:

@@ -1,5 +1,6 @@
 """What the author of a backend imports."""
 
+from tesgw.capabilities import Capability
 from tesgw.errors import BackendError, BackendRefused, BackendUnavailable
 from tesgw.hookspecs import BackendContext, BackendSpec, hookimpl
 from tesgw.model import (
@@ -25,6 +26,7 @@ __all__ = [
     "BackendRefused",
     "BackendSpec",
     "BackendUnavailable",
+    "Capability",
     "Executor",
     "ExecutorLog",
     "FileType",

@@ -17,6 +17,7 @@ from aiohttp import web
 
 from tesgw import api
 from tesgw.backends import Backend, Context, load_class
+from tesgw.capabilities import Capability
 from tesgw.errors import BackendError, SettingsError
 from tesgw.hookspecs import BackendSpec
 from tesgw.model import MissingOutputs
@@ -71,8 +72,8 @@ def _service(settings: Settings, store: TaskStore, backend: Backend, scheduler: 
         store=store,
         backend=backend.name,
         backend_parameters=backend.spec.backend_parameters,
-        has_zones=backend.spec.has_zones,
-        has_preemptible=backend.spec.has_preemptible,
+        has_zones=Capability.ZONES in backend.spec.capabilities,
+        has_preemptible=Capability.PREEMPTIBLE in backend.spec.capabilities,
         storage=backend.storage,
         missing_outputs=MissingOutputs(settings["MISSING_OUTPUTS"]) if settings["MISSING_OUTPUTS"] else None,
         site_name=settings["SITE_NAME"],

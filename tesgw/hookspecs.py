@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-import aiohttp
 import pluggy
 
+from tesgw.capabilities import Capability
 from tesgw.model import Handle, Job, Layout, Observation, Setting, Task
+
+if TYPE_CHECKING:
+    import aiohttp  # 0.2 s, which every run of pytest would pay: this module comes with the conformance suite's plugin
 
 PROJECT = "tesgw"
 hookspec = pluggy.HookspecMarker(PROJECT)
@@ -49,10 +52,8 @@ class BackendSpec:
     settings: ClassVar[Sequence[Setting]] = ()
     backend_parameters: ClassVar[Mapping[str, str]] = {}
     """`tesResources.backend_parameters` keys it understands, in lower case, each with a sentence."""
-    has_zones: ClassVar[bool] = False
-    """Whether `resources.zones` has an effect; otherwise the task's system logs say that it has none."""
-    has_preemptible: ClassVar[bool] = False
-    """Whether `resources.preemptible` has an effect."""
+    capabilities: ClassVar[frozenset[Capability]] = frozenset()
+    """What the backend has beyond the contract; the conformance suite holds it to that."""
 
     def storage(self, ctx: BackendContext) -> Sequence[str]:
         """URL prefixes that inputs and outputs may use, for service-info. Not a hook: core asks the instance."""

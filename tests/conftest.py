@@ -6,8 +6,9 @@ import os
 from functools import cache
 
 import pytest
+from tesgw_local import machine as engine
 
-from scripts import engine
+from tests.clean import Clean
 
 
 @cache
@@ -32,3 +33,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def busybox() -> str:
     """The one image that tests may count on: static busybox with its applets, user root, no entrypoint."""
     return engine.IMAGE
+
+
+@pytest.fixture(scope="session")
+def clean(tmp_path_factory: pytest.TempPathFactory) -> Clean:
+    """An environment with the wheels of this tree."""
+    return Clean.make(tmp_path_factory.mktemp("clean"))

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from tesgw_local import machine as engine
 
-from scripts import engine
 from scripts.check_budgets import ROOT, problems
 
 NOBODY = "unix:///nonexistent/docker.sock"

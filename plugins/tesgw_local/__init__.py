@@ -6,15 +6,36 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
-from tesgw import BackendContext, BackendSpec, Handle, Job, Layout, Observation, Setting, Task, hookimpl
+import msgspec
+
+from tesgw import (
+    BackendContext,
+    BackendRefused,
+    BackendSpec,
+    Capability,
+    Handle,
+    Job,
+    Layout,
+    Observation,
+    Setting,
+    Task,
+    hookimpl,
+)
 from tesgw_local.settings import SETTINGS, extra_mounts, file_roots
 from tesgw_local.yard import Yard
+
+
+class Wanted(msgspec.Struct, forbid_unknown_fields=True):
+    """What `provision` can be asked for."""
+
+    images: list[str] = []
 
 
 class LocalBackend(BackendSpec):
     """Five short hooks over the runner; what they share is the yard, opened at first use."""
 
     settings: ClassVar[Sequence[Setting]] = SETTINGS
+    capabilities: ClassVar[frozenset[Capability]] = frozenset({Capability.IMAGES, Capability.SERVICE})
 
     def __init__(self) -> None:
         self._yard: Yard | None = None
@@ -46,11 +67,15 @@ class LocalBackend(BackendSpec):
     async def provision(
         self, ctx: BackendContext, request: Mapping[str, Any], report: Callable[[str], None]
     ) -> Mapping[str, str]:
-        """Pull the images that `request["images"]` names."""
+        """Have the images here that `request["images"]` names: those that are missing are pulled."""
+        try:
+            wanted = msgspec.convert(request, Wanted)
+        except msgspec.ValidationError as error:
+            raise BackendRefused(f'What can be asked for is {{"images": ["name:tag", ...]}}: {error}.') from error
         yard = await self._open(ctx)
-        for image in request.get("images", ()):
-            report(f"pulling {image}")
-            await yard.pull(str(image))
+        for image in wanted.images:
+            report(f"looking for {image}")
+            await yard.have(image, report)
         return {}
 
     async def _open(self, ctx: BackendContext) -> Yard:

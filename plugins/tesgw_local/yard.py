@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import errno
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -103,10 +104,13 @@ class Yard:
         await discard(self._world, handle.job_id)
         self._forget(handle.job_id)
 
-    async def pull(self, image: str) -> None:
-        """Have the image here; BackendUnavailable with the registry's answer if it cannot be had."""
+    async def have(self, image: str, report: Callable[[str], None]) -> None:
+        """Pull the image if it is missing; BackendUnavailable with the registry's answer if it cannot be had."""
+        engine = self._world.engine
         try:
-            await self._world.engine.pull(image)
+            if await engine.image_id(image) is None:
+                report(f"pulling {image}")
+                await engine.pull(image)
         except Exception as error:
             raise BackendUnavailable(str(error)) from error
 
@@ -121,6 +125,7 @@ class Yard:
             entry.kept.set()
             if document.with_name("status.json").exists():
                 self._admission.take(job.id, entry.need)
+                entry.runner = self._runner(job)  # before anybody asks: what runs must not look as if it waited
                 self._begin(job.id, entry)
             else:
                 self._admission.wait(job.id, entry.need)
@@ -136,8 +141,9 @@ class Yard:
     async def _run(self, job_id: str, entry: Entry) -> None:
         await entry.kept.wait()
         try:
-            job = msgspec.json.decode(await asyncio.to_thread(self._document(job_id).read_bytes), type=Job)
-            entry.runner = Runner(job, self._world, partial(self._ctx.changed, Handle(job_id)))
+            if entry.runner is None:
+                document = await asyncio.to_thread(self._document(job_id).read_bytes)
+                entry.runner = self._runner(msgspec.json.decode(document, type=Job))
             await entry.runner.run()
         except Exception as error:
             self._ctx.log.exception("runner failed", extra={"job": job_id})
@@ -145,6 +151,9 @@ class Yard:
             if last.state not in TERMINAL:  # else only the tidying failed, which `cancel` does again
                 entry.ended = _closed(last, State.SYSTEM_ERROR, f"The runner failed: {error}. The gateway's log says more.")
         self._leave(job_id, entry)
+
+    def _runner(self, job: Job) -> Runner:
+        return Runner(job, self._world, partial(self._ctx.changed, Handle(job.id)))
 
     async def _stop(self, handle: Handle, entry: Entry) -> None:
         if entry.running:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import signal
 from collections.abc import Awaitable, Callable
 
 from tesgw.errors import StageError
@@ -20,6 +21,7 @@ from tesgw.runner.world import JobDir, World, launcher
 TAIL_SECONDS = 2.0
 RUNNING_TAIL_BYTES = 4 * 1024
 FINAL_TAIL_BYTES = 64 * 1024
+KILLED = 128 + signal.SIGKILL
 _GUSH_SECONDS = 0.2  # how soon to look again at an executor that prints a lot into a file of ours
 
 
@@ -130,14 +132,20 @@ class Execution:
                 "or removed its container. Submit the task again."
             )
         if ended.code or self._job.resources.ram_gb:  # a child may have been killed although its parent ended well
-            await self._say_if_out_of_memory(container_id)
+            await self._say_if_out_of_memory(container_id, was_killed=ended.code == KILLED)
         self._progress.show_executor(self._index, exit_code=ended.code, end_time=ended.at, **tails)
         await self._progress.keep()
         return ended.code
 
-    async def _say_if_out_of_memory(self, container_id: str) -> None:
-        container = await self._engine.find(container_id)
-        if container and container.is_out_of_memory:
-            limit = self._job.resources.ram_gb
-            why = f"it used more memory than ram_gb={limit:g}" if limit else "the machine ran out of memory; ask for ram_gb"
-            self._progress.say(f"Executor {self._index}, or a program it started, was killed because {why}.")
+    async def _say_if_out_of_memory(self, container_id: str, *, was_killed: bool) -> None:
+        # The engine hears of memory that ran out from another source than of the end, which can be the sooner one.
+        for pause in (0.0, 0.1, 0.4) if was_killed else (0.0,):
+            await asyncio.sleep(pause)
+            container = await self._engine.find(container_id)
+            if container and container.is_out_of_memory:
+                break
+        else:
+            return
+        limit = self._job.resources.ram_gb
+        why = f"it used more memory than ram_gb={limit:g}" if limit else "the machine ran out of memory; ask for ram_gb"
+        self._progress.say(f"Executor {self._index}, or a program it started, was killed because {why}.")

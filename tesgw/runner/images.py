@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import aiodocker
-import docker.auth
-import docker.errors
 
 from tesgw.errors import StageError
 from tesgw.runner.faults import is_down, is_status
@@ -64,32 +60,15 @@ class Images:
         await asyncio.gather(*pulls, return_exceptions=True)
 
     async def _pull(self, image: str) -> None:
+        from tesgw.runner import credentials  # half a second of CPU, which nobody needs who has the images
+
         try:
-            registry, remote = docker.auth.resolve_repository_name(image)
-            auth = await asyncio.to_thread(_credentials, registry, self._registry)
-            await self._docker.images.pull(_with_host(registry, remote) if auth else image, auth=auth)
-        except docker.errors.DockerException as error:
-            raise StageError(f"The image {image} cannot be pulled: {error}.") from error
+            name, auth = await asyncio.to_thread(credentials.look_up, image, self._registry)
+            await self._docker.images.pull(name, auth=auth)
         except aiodocker.DockerError as error:
             if is_down(error):
                 raise
             raise StageError(_sentence(image, error.message)) from error
-
-
-def _with_host(registry: str, remote: str) -> str:
-    """aiodocker takes credentials only for names that hold a registry; Docker Hub's are mostly written without (0.27)."""
-    if registry == docker.auth.INDEX_NAME and "/" not in remote:
-        remote = f"library/{remote}"
-    return f"{registry}/{remote}"
-
-
-def _credentials(registry: str, private: Registry | None) -> dict[str, Any] | None:
-    """Reads files and runs credential helpers, so it belongs in a thread."""
-    if private and docker.auth.resolve_index_name(private.url) == registry:
-        return {"username": private.username, "password": private.password}
-    found: Mapping[str, Any] | None = docker.auth.load_config().resolve_authconfig(registry)
-    # The engine takes the keys in lower case; the SDK writes those from helpers and tokens in Go's way.
-    return {key.lower(): value for key, value in found.items()} if found else None
 
 
 def _sentence(image: str, answer: str) -> str:

@@ -8,15 +8,15 @@ from collections.abc import Callable
 from typing import Any
 
 from tesgw.model import ExecutorLog, Observation
-from tesgw.runner.world import JobDir
-from tesgw.states import State
+from tesgw.runner.world import JobDir, Status
+from tesgw.states import TERMINAL, State
 
 
 class Progress:
     """Starts from what an earlier runner of the job kept. Everyone who observes is told by `changed`."""
 
     def __init__(self, directory: JobDir, changed: Callable[[], None]) -> None:
-        self.status = directory.load()
+        self.status = _as_seen(directory.load())
         self._directory = directory
         self._changed = changed
 
@@ -60,3 +60,10 @@ class Progress:
         finally:
             self.status = status
             self._changed()
+
+
+def _as_seen(status: Status) -> Status:
+    """What was kept just before an executor started is, by now, of a job that runs."""
+    if not status.created or status.observation.state in TERMINAL:
+        return status
+    return dataclasses.replace(status, observation=dataclasses.replace(status.observation, state=State.RUNNING))

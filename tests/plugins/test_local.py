@@ -167,7 +167,7 @@ async def test_provision_has_images_there_or_says_why_not(open_backend: Open) ->
     with pytest.raises(BackendUnavailable, match="no-such-image-anywhere"):
         await backend.provision({"images": ["no-such-image-anywhere:1"]}, steps.append)
 
-    assert steps == ["pulling no-such-image-anywhere:1"]
+    assert steps == ["looking for no-such-image-anywhere:1", "pulling no-such-image-anywhere:1"]
 
 
 async def test_without_an_engine_a_job_is_kept_out_with_a_sentence(

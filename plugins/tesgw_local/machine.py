@@ -1,4 +1,4 @@
-"""Sees to a Docker engine and a `busybox` image: `python scripts/engine.py`. Needs nothing but Python.
+"""Sees to a Docker engine and a `busybox` image: `python -m tesgw_local.machine`.
 
 What is there already is used and left alone. As root on Debian and Ubuntu, what is missing is installed and started.
 """
@@ -31,7 +31,7 @@ def check() -> None:
     if not _answers():
         raise NoEngine(_advice())
     if not _has_image():
-        raise NoEngine(f"The Docker engine has no image {IMAGE}: run `python scripts/engine.py`.")
+        raise NoEngine(f"The Docker engine has no image {IMAGE}: run `python -m tesgw_local.machine`.")
 
 
 def ensure() -> None:
