@@ -19,7 +19,7 @@ def main() -> int:
     if "containers" in options.sections:
         _print(("No-op container", "tesgw", "docker run", "ratio"), _container_rows(options.quick))
     if "api" in options.sections:
-        head = ("API, one process", "stored", "tesgw /s", "do-nothing /s", "ratio", "peak RSS")
+        head = ("API, one process", "stored", "tesgw /s", "do-nothing /s", "ratio", "memory")
         _print(head, _api_rows(options.stored, 1 if options.quick else options.seconds))
     return 0
 
@@ -49,7 +49,7 @@ def _api_rows(sizes: Sequence[int], seconds: float) -> Iterator[Sequence[str]]:
     for stored in sizes:
         for each in api.measure(stored, seconds):
             ratio = f"{each.gateway / each.nothing:.2f} ×"
-            figures = f"{each.gateway:,.0f}", f"{each.nothing:,.0f}", ratio, f"{each.rss_mb:.0f} MB"
+            figures = f"{each.gateway:,.0f}", f"{each.nothing:,.0f}", ratio, f"{each.memory_mb:.0f} MB"
             yield each.what, f"{each.stored:,}", *figures
 
 

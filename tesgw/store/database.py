@@ -32,6 +32,9 @@ class Database(Protocol):
     async def fetch(self, statement: Statement, values: Values) -> Sequence[Any]:
         """The rows of a read outside any transaction."""
 
+    async def fetch_list(self, statement: Statement, values: Values) -> Sequence[Any]:
+        """The same for a read that may take long."""
+
     def transaction(self) -> AbstractAsyncContextManager[Connection]:
         """Commits at the end of the block, durably; rolls back if it raises."""
 

@@ -32,6 +32,8 @@ class Pooled:
         async with self._engine.connect() as connection:
             return await _Connection(connection).fetch(statement, values)
 
+    fetch_list = fetch
+
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
         async with self._engine.begin() as connection:

@@ -113,9 +113,9 @@ class TaskStore:
         if query.states() == ():
             return (b'{"tasks":[]}',)
         values = queries.values_of(query)
-        counts = [await self._database.fetch(count, values) for count in queries.counts_of(query)]
+        counts = [await self._database.fetch_list(count, values) for count in queries.counts_of(query)]
         statement = queries.page_of(query, [count for ((count,),) in counts])
-        [(found, last, tasks_json)] = await self._database.fetch(statement, values)
+        [(found, last, tasks_json)] = await self._database.fetch_list(statement, values)
         token = b'],"next_page_token":"%b"}' % query.token(last).encode() if found > query.page_size else b"]}"
         return b'{"tasks":[', tasks_json or b"", token
 

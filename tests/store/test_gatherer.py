@@ -42,6 +42,9 @@ class Busy:
             raise failure
         return rows
 
+    async def fetch_list(self, statement: Statement, values: Values) -> Sequence[Any]:
+        return await self._database.fetch_list(statement, values)
+
     def transaction(self) -> AbstractAsyncContextManager[Connection]:
         return self._database.transaction()
 
