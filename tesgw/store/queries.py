@@ -64,8 +64,12 @@ class TaskQuery:
         return int.from_bytes(token[:8], "big", signed=True)
 
     def _filters(self) -> bytes:
-        text = orjson.dumps([self.name_prefix, self.states(), self.distinct_tags()])
-        return hashlib.blake2b(text, digest_size=7).digest()
+        return _fingerprint(self.name_prefix, self.states(), self.tags and self.distinct_tags())
+
+
+@lru_cache(maxsize=500)
+def _fingerprint(name_prefix: str, states: tuple[State, ...] | None, tags: tuple[tuple[str, str], ...]) -> bytes:
+    return hashlib.blake2b(orjson.dumps([name_prefix, states, tags]), digest_size=7).digest()
 
 
 @cache
