@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.clean import Clean
+from tests.e2e.client import Gateway
 
 REPORTS = Path(__file__).parent / "reports"
 AS_REPORTED = "The reports in tests/reports are not what the suite finds: run `make conformance`."
@@ -29,6 +30,25 @@ def test_a_third_party_backend_passes_but_for_its_named_gaps(clean: Clean) -> No
     assert found.done.returncode == 0, found.done.stdout
     assert found.tests("failed") == set()
     assert found.report["groups"] == json.loads((REPORTS / "process.json").read_text())["groups"], AS_REPORTED
+
+
+def test_a_gateway_runs_tasks_on_the_third_party_backend_that_its_setting_names(
+    clean: Clean, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    images = clean.run(
+        "-c", "import asyncio; from tesgw_process.harness import *; asyncio.run(ProcessHarness().start()); print(CACHE)"
+    )
+    settings = {"COMPUTE_BACKEND": "process", "PROCESS_IMAGES_DIR": f"{images.stdout.strip()}/images"}
+    gateway = Gateway(tmp_path, settings, (str(clean.python.with_name("tesgw")), "serve", "--port", "0"))
+    gateway.start()
+
+    task = gateway.wait(gateway.submit("cat /proc/self/status | grep NSpid; exit 3"))
+    gateway.stop()
+
+    assert task["state"] == "EXECUTOR_ERROR", task
+    assert task["logs"][0]["logs"][0]["exit_code"] == 3
+    assert task["logs"][0]["logs"][0]["stdout"].startswith("NSpid:")
 
 
 def test_the_plugin_costs_other_runs_of_pytest_next_to_nothing(clean: Clean) -> None:

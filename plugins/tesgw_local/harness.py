@@ -33,7 +33,6 @@ class LocalHarness(Harness):
 
     image: ClassVar[str] = machine.IMAGE
     patience_seconds: ClassVar[float] = 120.0
-    most_tasks: ClassVar[int] = 40
     provision_request: ClassVar[Mapping[str, Any]] = {"images": [machine.IMAGE]}
 
     async def start(self) -> None:

@@ -12,6 +12,9 @@ from tesgw import paths
 from tesgw.model import FileType
 
 CONTENT_MAX_BYTES = 1024 * 1024
+# Linux starts no program with more: see "Limits on size of arguments and environment" in execve(2).
+ARGUMENT_MAX_BYTES = 32 * 4096 - 1
+ARGUMENTS_MAX_BYTES = 2_000_000  # a quarter of the usual stack of 8 MiB, less what the runner adds
 
 Item = Mapping[str, Any]
 
@@ -94,3 +97,17 @@ def _check_executor(at: str, executor: Item, found: Findings) -> None:
     for name in executor.get("env", ()):
         if not name or "=" in name:
             found.add(f"{at}.env.{name}", "The name of a variable cannot be empty or hold '='.")
+    _check_sizes(at, executor["command"], executor.get("env", {}), found)
+
+
+def _check_sizes(at: str, command: Sequence[str], env: Mapping[str, str], found: Findings) -> None:
+    if sum(map(len, (*command, *env, *env.values()))) * 4 < ARGUMENT_MAX_BYTES:  # the usual case; 4 bytes a character
+        return
+    named = {f"command.{index}": argument for index, argument in enumerate(command)}
+    named |= {f"env.{name}": f"{name}={value}" for name, value in env.items()}
+    sizes = {name: len(text.encode()) for name, text in named.items()}
+    for name, size in sizes.items():
+        if size > ARGUMENT_MAX_BYTES:
+            found.add(f"{at}.{name}", f"Longer than {ARGUMENT_MAX_BYTES} bytes: put it into a file, by an input.")
+    if sum(sizes.values()) + 9 * len(sizes) > ARGUMENTS_MAX_BYTES:
+        found.add(f"{at}.command", f"With env, more than {ARGUMENTS_MAX_BYTES} bytes: put it into a file, by an input.")

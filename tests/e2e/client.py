@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ class Gateway:
 
     home: Path
     settings: dict[str, str] = field(default_factory=dict)
+    command: Sequence[str] = tuple(SERVE)
     process: subprocess.Popen[str] | None = None
     url: str = ""
 
@@ -46,7 +48,7 @@ class Gateway:
         given = {"LOCAL_WORK_DIR": str(self.work_dir), "LOCAL_FILE_ROOTS": str(self.files), **self.settings}
         log = (self.home / "gateway.log").open("ab")
         self.process = subprocess.Popen(
-            SERVE,
+            self.command,
             cwd=self.home,
             env={**os.environ, **{f"APP_{name}": value for name, value in given.items()}},
             stdout=subprocess.PIPE,
