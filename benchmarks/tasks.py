@@ -55,7 +55,7 @@ def _file(name: str, kind: str) -> dict[str, str]:
 def finished(job_id: str, ended: datetime) -> Observation:
     """A complete end of such a task: 4.5 KB as the answer of view FULL."""
     started = ended - timedelta(minutes=7)
-    log = ExecutorLog(start_time=started, end_time=ended, exit_code=0, stdout="", stderr="[M::mem] 80000 reads\n" * 30)
+    log = ExecutorLog(start_time=started, end_time=ended, exit_code=0, stdout="", stderr="[M::mem] 80000 reads\n" * 22)
     outputs = [OutputFile(url=each["url"], path=each["path"], size_bytes=123_456_789) for each in realistic()["outputs"]]
     return Observation(
         handle=Handle(job_id),

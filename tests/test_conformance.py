@@ -80,6 +80,10 @@ from tesgw_process.harness import ProcessHarness
 class Healed(ProcessHarness):
     gaps = {"test_executors.py::test_executors_run_in_order_and_one_at_a_time[hooks]": "It did not, once."}
 
+class Broken(Healed):
+    async def start(self):
+        raise RuntimeError("no image today")
+
 class Misspelt(ProcessHarness):
     gaps = {"test_executors.py::test_no_such_rule": "?"}
 """
@@ -88,8 +92,8 @@ class Misspelt(ProcessHarness):
 def _harnesses(directory: Path) -> dict[str, str]:
     """An environment in which two more harnesses are installed."""
     (directory / "more_harnesses.py").write_text(HARNESSES)
-    points = "[tesgw.harnesses]\nhealed = more_harnesses:Healed\nmisspelt = more_harnesses:Misspelt\n"
-    return install(directory, "more-harnesses", points)
+    points = "".join(f"{name.lower()} = more_harnesses:{name}\n" for name in ("Healed", "Misspelt", "Broken"))
+    return install(directory, "more-harnesses", f"[tesgw.harnesses]\n{points}")
 
 
 def install(directory: Path, name: str, entry_points: str) -> dict[str, str]:
@@ -115,6 +119,13 @@ def test_a_gap_that_is_no_test_is_refused(clean: Clean, tmp_path: Path) -> None:
 
     assert done.returncode == pytest.ExitCode.USAGE_ERROR
     assert "test_no_such_rule" in done.stderr
+
+
+def test_a_world_that_does_not_start_is_no_known_gap_and_said_once(clean: Clean, tmp_path: Path) -> None:
+    done = clean.conform("process", "--tes-harness", "broken", env=_harnesses(tmp_path)).done
+
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    assert done.stdout.count("no image today") == 1, done.stdout
 
 
 def test_a_rule_for_every_backend_cannot_be_skipped(clean: Clean, tmp_path: Path) -> None:

@@ -85,6 +85,10 @@ class World(ABC):
     async def restart(self) -> None:
         """Throw the backend's object away in the middle of everything and make a new one, as a restarted gateway does."""
 
+    @abstractmethod
+    def last_seen(self, task_id: str) -> str:
+        """How the task was when it was last heard of, in words."""
+
     def job_id(self, task_id: str) -> str:
         """The name of the task's first attempt at the backend."""
         return f"{task_id}-1"
@@ -214,12 +218,16 @@ class Case:
 
     async def cleared(self, task_id: str) -> Sequence[str]:
         """What the backend has kept of the task after it was given the time to remove it; nothing, if all is well."""
-        for _ in range(50):
+        for _ in range(int(self.harness.patience_seconds / 2 / LOOK_SECONDS)):
             left = await self.harness.left(self.world.directory, self.world.job_id(task_id))
             if not left:
                 return left
             await asyncio.sleep(LOOK_SECONDS)
         return left
+
+    def last_seen(self) -> str:
+        """What became of the test's tasks, in words, for one that took too long."""
+        return " ".join(f"Task {task_id}: {self.world.last_seen(task_id)}." for task_id in self._tasks)
 
     async def close(self) -> None:
         """End what the test started, if the backend will: to hold it to that is for tests to do."""

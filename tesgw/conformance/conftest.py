@@ -23,7 +23,10 @@ _WORLDS: Mapping[str, type[HookWorld | HttpWorld]] = {"hooks": HookWorld, "http"
 async def harness(request: pytest.FixtureRequest) -> AsyncIterator[Harness]:
     option = request.config.getoption
     harness = harnesses.load(option("--tes-harness") or option("--tes-backend"))
-    await harness.start()
+    try:
+        await harness.start()
+    except Exception as error:
+        pytest.exit(f"The harness cannot start its world: {error!r}", returncode=pytest.ExitCode.USAGE_ERROR)
     yield harness
     await harness.stop()
 
@@ -34,7 +37,7 @@ async def world(
 ) -> AsyncIterator[HookWorld | HttpWorld]:
     backend = request.config.getoption("--tes-backend")
     directory = tmp_path_factory.mktemp(request.param)
-    files = FileServer()
+    files = FileServer(harness.storage_host)
     await files.start()
     world = _WORLDS[request.param](backend, harness, directory, files)
     await world.start()

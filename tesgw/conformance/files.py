@@ -20,7 +20,8 @@ class Hold(NamedTuple):
 class FileServer:
     """Answers GET with ranges, as file servers do, and takes PUT. Names are paths without a leading slash."""
 
-    def __init__(self) -> None:
+    def __init__(self, host: str) -> None:
+        self._host = host
         self._files: dict[str, bytes] = {}
         self._written: set[str] = set()
         self._held: dict[str, Hold] = {}
@@ -34,7 +35,7 @@ class FileServer:
         app.router.add_put("/{name:(?s:.+)}", self._put)
         self._runner = web.AppRunner(app, access_log=None)
         await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
+        await web.TCPSite(self._runner, self._host, 0).start()
 
     async def stop(self) -> None:
         for name in list(self._held):

@@ -26,7 +26,7 @@ class Fault(Enum):
 class Harness(ABC):
     """Derive from this and name the class as an entry point of `tesgw.harnesses`, under the backend's name.
 
-    The suite makes one instance for each run. Two gateways work in this world at once, each with its own directory.
+    The suite makes one instance for each run. Gateways work in this world one after the other, each with its own directory.
     """
 
     image: ClassVar[str]
@@ -38,6 +38,8 @@ class Harness(ABC):
     """How long one test may take before it is a failure."""
     most_tasks: ClassVar[int] = 100
     """How many tasks the suite gives the backend at once."""
+    storage_host: ClassVar[str] = "127.0.0.1"
+    """The address of this machine under which whatever moves files for jobs reaches it: the suite serves files there."""
     provision_request: ClassVar[Mapping[str, Any]] = {}
     """A request that the backend's `provision` can carry out in this world."""
 
@@ -81,10 +83,13 @@ class Harness(ABC):
 
 
 def load(name: str) -> Harness:
-    """The harness that is installed under this name. LookupError says which there are."""
+    """The harness that is installed under this name. LookupError says which there are, or what is wrong with it."""
     installed = {point.name: point for point in entry_points(group=GROUP)}
     if name not in installed:
         there_are = ", ".join(sorted(installed)) or "none"
         raise LookupError(f"There is no harness {name!r} in the entry points {GROUP!r}; there are: {there_are}.")
-    harness: Harness = installed[name].load()()
+    try:
+        harness: Harness = installed[name].load()()
+    except Exception as error:
+        raise LookupError(f"The harness {name!r} ({installed[name].value}) does not load: {error!r}") from error
     return harness

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import warnings
 from collections import Counter
 from collections.abc import Generator, Mapping
 from importlib.metadata import version
@@ -14,6 +16,7 @@ import pytest
 SUITE = Path(__file__).parent
 _PASSES = ("hooks", "http")
 _reports: pytest.StashKey[dict[str, dict[str, str]]] = pytest.StashKey()
+_left_out: pytest.StashKey[list[str]] = pytest.StashKey()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -23,12 +26,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--tes-report", metavar="FILE", type=Path, help="write what was found to this file, as JSON")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "tes_rule(needs, alone, only): a rule of the conformance suite")
     config.stash[_reports] = {}
+    config.stash[_left_out] = []
     if config.getoption("--tes-backend"):
+        _check_run(config)
         # aiohttp-apispec keeps its state under plain string keys.
         config.addinivalue_line("filterwarnings", "ignore::aiohttp.web.NotAppKeyWarning")
+        # The suite says for each test which loop it runs on, and runs where no ini file sets a default.
+        warnings.filterwarnings("ignore", "(?s).*asyncio_default_fixture_loop_scope")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -39,6 +47,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return
     senseless = [item for item in rules if _mark(item)["only"] not in (None, pass_of(item))]
     config.hook.pytest_deselected(items=senseless)
+    config.stash[_left_out].clear()
     rules = [item for item in rules if item not in senseless]
     rules.sort(key=lambda item: (pass_of(item), _mark(item)["alone"]))
     _mark_gaps(config, rules)
@@ -49,6 +58,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
     if _is_rule(item):
+        if report.when != "call" and hasattr(report, "wasxfail"):  # a world that is broken is no known gap
+            del report.wasxfail
+            report.outcome = "failed"
         if report.skipped and not hasattr(report, "wasxfail") and _mark(item)["needs"] is None:
             report.outcome = "failed"
             report.longrepr = f"Every backend has to pass this test, so it cannot be skipped: {report.longrepr}"
@@ -57,15 +69,30 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     return report
 
 
-def pytest_sessionfinish(session: pytest.Session) -> None:
+def pytest_deselected(items: list[pytest.Item]) -> None:
+    for item in items:
+        if _is_rule(item):
+            item.config.stash[_left_out].append(item.nodeid)
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     file = session.config.getoption("--tes-report", None)
-    if file:
-        file.write_text(json.dumps(_summary(session.config), indent=1) + "\n")
+    if file and not session.config.getoption("collectonly"):
+        whole = exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED) and not session.config.stash[_left_out]
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps({**_summary(session.config), "is_whole": whole}, indent=1) + "\n")
 
 
 def pass_of(item: pytest.Item) -> str:
     """`hooks` or `http`: through what the rule is tried."""
     return str(item.callspec.params["world"])  # type: ignore[attr-defined]  # a function with parameters has it
+
+
+def _check_run(config: pytest.Config) -> None:
+    if not config.pluginmanager.has_plugin("asyncio"):
+        raise pytest.UsageError("The suite needs pytest-asyncio: pip install 'tesgw[conformance]', and no -p no:asyncio.")
+    if getattr(config.option, "numprocesses", None):
+        raise pytest.UsageError("The suite runs its tests side by side by itself, in one process: leave -n out.")
 
 
 def _is_rule(item: pytest.Item) -> bool:
@@ -102,8 +129,10 @@ def _mark_gaps(config: pytest.Config, rules: list[pytest.Item]) -> None:
 def _refuse_unknown(gaps: Mapping[str, str]) -> None:
     for gap in gaps:
         file, _, test = gap.partition("::")
+        name, bracket, of_pass = test.partition("[")
         source = SUITE / file
-        if not (source.is_file() and f"def {test.partition('[')[0]}(" in source.read_text()):
+        rules = re.findall(r"^@rule\(.*\)\nasync def (\w+)\(", source.read_text() if source.is_file() else "", re.MULTILINE)
+        if name not in rules or bracket + of_pass not in ("", *(f"[{each}]" for each in _PASSES)):
             raise pytest.UsageError(f"The harness names a gap {gap!r}, but the suite has no such test.")
 
 

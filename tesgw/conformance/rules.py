@@ -78,5 +78,8 @@ class Ahead:
             try:
                 async with asyncio.timeout(self._world.harness.patience_seconds):
                     await body(case)
+            except TimeoutError:
+                seconds = self._world.harness.patience_seconds
+                pytest.fail(f"Not done after the harness's patience of {seconds:g} s. {case.last_seen()}", pytrace=False)
             finally:
                 await case.close()

@@ -7,7 +7,6 @@ import asyncio
 from tesgw.conformance.case import Case
 from tesgw.conformance.rules import rule
 from tesgw.conformance.through_hooks import hooks_of
-from tesgw.model import Handle
 from tesgw.states import State
 
 ENDED = (State.CANCELED, State.UNKNOWN)
@@ -111,12 +110,12 @@ async def test_cancel_needs_neither_a_job_nor_the_answer_to_its_submit(case: Cas
     hooks = hooks_of(case)
     task = case.own(await hooks.prepare({"executors": [case.step("a", is_held=True)]}))
     for _ in range(2):
-        await hooks.backend.cancel(Handle(hooks.job_id(task)))
-    await hooks.backend.submit(hooks.jobs[task])
+        await hooks.cancel(task)
+    await hooks.submit_unheard(task)
     await case.appears("a")
 
     for _ in range(2):
-        await hooks.backend.cancel(Handle(hooks.job_id(task)))
+        await hooks.cancel(task)
 
     await case.stopped(task)
     assert await case.cleared(task) == []

@@ -50,7 +50,7 @@ async def test_links_never_lead_streams_or_inputs_to_the_machine_s_files(case: C
         f"for place in {' '.join(places)}; do ln -s {secret.parent} $place; done"
     )
     executors = (
-        case.sh(trap),
+        case.sh(f"{trap}; touch {case.shared_path}/set"),
         case.sh("cat", stdin="/data/stdin"),
         case.sh("cat /data/stdin /data/dir/secret; echo x >/data/dir/made", stdout="/data/stdout"),
         case.sh("echo x", stdout="/data/dir/made", stderr="/tes-wd/shared/made"),
@@ -63,7 +63,8 @@ async def test_links_never_lead_streams_or_inputs_to_the_machine_s_files(case: C
         outputs=[{"path": f"/data/{name}", "url": case.url(name)} for name in ("stdout", "dir/made", "deep/dir/secret")],
     )
 
-    assert result.exit_codes[0] == 0, "The trap is set."
+    assert result.exit_codes[0] == 0
+    assert (case.shared / "set").exists(), "The trap is set."
     assert not any(SECRET in log.stdout + log.stderr for log in result.executors)
     assert SECRET.encode() not in case.delivered.values()
     assert _is_untouched(secret)
@@ -74,6 +75,7 @@ async def test_links_that_a_task_leaves_in_the_shared_directory_lead_no_other_ou
     secret, here = _secret(case), case.shared_path
     trap = f"ln -s {secret.parent} {here}/dir && ln -s {secret} {here}/file && mkdir {here}/in && ln -s {secret} {here}/in"
     assert (await case.run(case.sh(trap))).state is State.COMPLETE
+    assert (case.shared / "dir").is_symlink(), "The trap is set."
     tasks: list[dict[str, Any]] = [
         {"inputs": [{"path": "/in/file", "url": f"{here}/file"}]},
         {"inputs": [{"path": "/in/file", "url": f"file://{here}/dir/{secret.name}"}]},

@@ -15,6 +15,7 @@ async def test_a_task_may_write_wherever_it_names_a_directory(case: Case) -> Non
     result = await _write_everywhere(case, case.harness.image)
 
     assert result.state is State.COMPLETE, result
+    assert case.delivered["result"] == b"changed\n"
 
 
 @rule(needs=Capability.IMAGES)
@@ -80,10 +81,12 @@ async def test_the_executors_of_a_task_share_its_directories(case: Case) -> None
 
 @rule()
 async def test_volumes_are_empty_at_first(case: Case) -> None:
-    result = await case.run(case.sh("ls -A /vol /mnt/deep/vol /tmp/vol"), volumes=["/vol", "/mnt/deep/vol", "/tmp/vol"])
+    volumes = ["/vol", "/mnt/deep/vol", "/tmp/vol"]
+
+    result = await case.run(case.sh(f"ls -A {' '.join(volumes)} && echo end"), volumes=volumes)
 
     assert result.state is State.COMPLETE, result
-    assert [line for line in result.stdout.split() if not line.startswith("/")] == []
+    assert [line for line in result.stdout.split() if not line.startswith("/")] == ["end"]
 
 
 @rule()

@@ -43,6 +43,7 @@ async def test_tails_are_the_last_64_kib_of_each_stream(case: Case) -> None:
 
     result = await case.run(case.sh(show), case.sh(show, stdout="/out/out", stderr="/out/err"))
 
+    assert len(result.executors) == 2
     for log in result.executors:
         assert log.stdout == whole[-TAIL_BYTES:]
         assert log.stderr == "".join(f"-{line}\n" for line in whole.split())[-TAIL_BYTES:]

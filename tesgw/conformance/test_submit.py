@@ -27,6 +27,7 @@ async def test_submit_answers_before_the_job_has_run_and_with_a_handle_that_can_
     case.let_go("a")
     assert hooks.handles[task] == handle
     assert (await hooks.ended(task)).state is State.COMPLETE
+    assert case.ran("a") == 1
 
 
 @rule(only="hooks")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -20,6 +20,8 @@ from tesgw.model import Handle, Job, Observation, Task
 from tesgw.settings import SETTINGS, of_values
 from tesgw.staging import plan
 from tesgw.states import MOVES, TERMINAL, State
+
+T = TypeVar("T")
 
 
 class HookWorld(World):
@@ -35,6 +37,7 @@ class HookWorld(World):
         self._seen: dict[str, Observation] = {}
         self._faults: dict[str, str] = {}
         self._canceled: set[str] = set()
+        self.unavailable = ""
         self._polled = asyncio.Condition()
         self._polls = 0
 
@@ -72,13 +75,17 @@ class HookWorld(World):
     async def submit_again(self, task_id: str) -> None:
         """Submit the job of this task, also when it was before; the handle has to be the same."""
         try:
-            handle = await self._submit(self.jobs[task_id])
+            handle = await self.submit_unheard(task_id)
         except BackendRefused as error:
             # The scheduler ends such a task with the reason.
             refused = Observation(handle=Handle(self.jobs[task_id].id), state=State.SYSTEM_ERROR, system_logs=(str(error),))
             self._seen[task_id] = refused
             return
         assert handle == self.handles.setdefault(task_id, handle), "A repeated submit has to answer with the same handle."
+
+    async def submit_unheard(self, task_id: str) -> Handle:
+        """Submit the job without polling it then: as if the answer were lost."""
+        return await self._patiently(lambda: self.backend.submit(self.jobs[task_id]))
 
     async def look(self, task_id: str) -> Result:
         """As of a poll that began after this call."""
@@ -93,14 +100,15 @@ class HookWorld(World):
 
     async def cancel(self, task_id: str) -> None:
         self._canceled.add(task_id)
-        await self.backend.cancel(Handle(self.jobs[task_id].id))  # without the token: it may never have arrived
+        handle = Handle(self.jobs[task_id].id)  # without the token: it may never have arrived
+        await self._patiently(lambda: self.backend.cancel(handle))
 
     async def forget(self, task_id: str) -> None:
         while task_id in self.handles and not self._is_over(task_id):
-            await self._patiently(self.cancel, task_id)
+            await self.cancel(task_id)
             await self._poll_done(2)
         if self.handles.pop(task_id, None):
-            await self._patiently(self.cancel, task_id)
+            await self.cancel(task_id)
 
     async def restart(self) -> None:
         async with self._polled:  # not in the middle of a poll of our own
@@ -110,6 +118,11 @@ class HookWorld(World):
                 if self._seen.get(task_id) and self._seen[task_id].state is not State.RUNNING:
                     del self._seen[task_id]  # what was done before the first executor may have to be done again
                 await self.submit_again(task_id)
+
+    def last_seen(self, task_id: str) -> str:
+        seen = self._seen.get(task_id)
+        hint = f" The backend said that it cannot answer: {self.unavailable}" if self.unavailable else ""
+        return (f"{seen.state}, {seen.reason or seen.system_logs}" if seen else "never seen by a poll") + hint
 
     def observation(self, task_id: str) -> Observation | None:
         """What the last poll said."""
@@ -125,20 +138,16 @@ class HookWorld(World):
         logs = (*seen.system_logs, seen.reason) if seen.reason else seen.system_logs
         return Result(state=seen.state, executors=seen.executors, outputs=seen.outputs, system_logs=logs)
 
-    async def _submit(self, job: Job) -> Handle:
+    async def _patiently(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Asks again for as long as the backend says that it cannot answer now, as the scheduler does."""
         while True:
             try:
-                return await self.backend.submit(job)
+                return await call()
             except BackendFault:
                 raise
-            except BackendUnavailable:
+            except BackendUnavailable as error:
+                self.unavailable = str(error)
                 await asyncio.sleep(LOOK_SECONDS)
-
-    async def _patiently(self, call: Any, task_id: str) -> None:
-        try:
-            await call(task_id)
-        except BackendUnavailable:
-            await asyncio.sleep(LOOK_SECONDS)
 
     async def _poll_done(self, more: int) -> None:
         async with self._polled:
@@ -161,7 +170,11 @@ class HookWorld(World):
         except BackendFault as error:
             self._faults |= dict.fromkeys(asked, str(error))
             return
-        except BackendUnavailable:
+        except BackendUnavailable as error:
+            self.unavailable = str(error)
+            return
+        if not all(isinstance(each, Observation) for each in observations):
+            self._faults |= dict.fromkeys(asked, f"A poll has to answer with observations, not {observations!r:.500}.")
             return
         by_job: dict[str, list[Observation]] = {}
         for observation in observations:

@@ -58,8 +58,13 @@ class HttpWorld(World):
 
     async def ended(self, task_id: str) -> Result:
         async with self._listed:
-            await self._listed.wait_for(lambda: self._states.get(task_id) in TERMINAL)
+            await self._listed.wait_for(lambda: self._states.get(task_id) in TERMINAL or self._listing.done())
+        if self._listing.done():
+            self._listing.result()  # raises what was wrong with a list
         return await self.look(task_id)
+
+    def last_seen(self, task_id: str) -> str:
+        return str(self._states.get(task_id, "never listed"))
 
     async def cancel(self, task_id: str) -> None:
         async with self.client.post(f"{self.url}/tasks/{task_id}:cancel") as answer:
@@ -89,10 +94,12 @@ class HttpWorld(World):
     async def _list_on(self) -> None:
         while True:
             async with self._listed:
-                async with self.client.get(f"{self.url}/tasks?page_size=2047") as answer:
-                    tasks = (await answer.json())["tasks"]
-                self._states = {task["id"]: State(task["state"]) for task in tasks}
-                self._listed.notify_all()
+                try:
+                    async with self.client.get(f"{self.url}/tasks?page_size=2047") as answer:
+                        tasks = (await answer.json())["tasks"]
+                    self._states = {task["id"]: State(task["state"]) for task in tasks}
+                finally:
+                    self._listed.notify_all()
             await asyncio.sleep(LOOK_SECONDS)
 
 
@@ -107,9 +114,7 @@ def _result(task: Mapping[str, Any]) -> Result:
     return Result(
         state=State(task["state"]),
         executors=tuple(_executor(each) for each in log.get("logs", ())),
-        outputs=tuple(
-            OutputFile(url=o["url"], path=o["path"], size_bytes=int(o["size_bytes"])) for o in log.get("outputs", ())
-        ),
+        outputs=tuple(_output(each) for each in log.get("outputs", ())),
         system_logs=tuple(log.get("system_logs", ())),
     )
 

@@ -16,6 +16,8 @@ async def settled(coroutine: Coroutine[Any, Any, T]) -> T:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
         await asyncio.wait([task])
+        if not task.cancelled():
+            task.exception()  # looked at, or asyncio complains that nobody did
         raise
 
 
