@@ -53,7 +53,7 @@ class BackendSpec:
     backend_parameters: ClassVar[Mapping[str, str]] = {}
     """`tesResources.backend_parameters` keys it understands, in lower case, each with a sentence."""
     capabilities: ClassVar[frozenset[Capability]] = frozenset()
-    """What the backend has beyond the contract; the conformance suite holds it to that."""
+    """What the backend has beyond the contract: the conformance suite tries the rules that stand for what it claims."""
 
     def storage(self, ctx: BackendContext) -> Sequence[str]:
         """URL prefixes that inputs and outputs may use, for service-info. Not a hook: core asks the instance."""
