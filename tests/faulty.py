@@ -88,7 +88,7 @@ class WaitsForTheEndInSubmit(Faulty):
     @hookimpl
     async def submit(self, ctx: BackendContext, job: Job) -> Handle:
         handle = await super().submit(ctx=ctx, job=job)
-        while (await super().poll(ctx=ctx, handles=[handle]))[0].end_time is None:  # noqa: ASYNC110
+        while (await super().poll(ctx=ctx, handles=[handle]))[0].end_time is None:  # noqa: ASYNC110 - nobody tells
             await asyncio.sleep(0.1)
         return handle
 

@@ -46,7 +46,7 @@ class Harness(ABC):
     async def start(self) -> None:  # noqa: B027 - some worlds need nothing
         """Find or install what the world needs, into a cache where it can be kept, and start it."""
 
-    async def stop(self) -> None:  # noqa: B027
+    async def stop(self) -> None:  # noqa: B027 - nor have all something to end
         """End what `start` started."""
 
     @abstractmethod

@@ -176,7 +176,7 @@ async def _read(engine: Engine, container_id: str, path: str, read: Callable[[ta
 
 
 def _open_and_read(stream: _Blocking, read: Callable[[tarfile.TarFile], T]) -> T:
-    with tarfile.open(fileobj=stream, mode="r|") as tar:  # type: ignore[call-overload]
+    with tarfile.open(fileobj=stream, mode="r|") as tar:  # type: ignore[call-overload]  # it wants no more than `read`
         return read(tar)
 
 

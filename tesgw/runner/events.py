@@ -90,7 +90,7 @@ class Exits:
 
     async def run(self) -> None:
         """Listen for ever, connecting again with growing pauses; waiters fail when the engine stays away too long."""
-        listener = self._docker.events.subscribe(create_task=False)  # type: ignore[no-untyped-call]
+        listener = self._docker.events.subscribe(create_task=False)  # type: ignore[no-untyped-call]  # aiodocker leaves it so
         async with asyncio.TaskGroup() as group:
             group.create_task(self._take(listener))
             group.create_task(self._recheck_now_and_then())

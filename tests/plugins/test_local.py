@@ -60,7 +60,7 @@ async def observe(backend: Backend, handle: Handle) -> Observation:
 async def end(backend: Backend, handle: Handle, *states: State) -> Observation:
     """The job once it is in one of these states, or has ended."""
     async with asyncio.timeout(30):
-        while (seen := await observe(backend, handle)).state not in {*states, *TERMINAL, State.UNKNOWN}:  # noqa: ASYNC110
+        while (seen := await observe(backend, handle)).state not in {*states, *TERMINAL, State.UNKNOWN}:  # noqa: ASYNC110 - nobody tells
             await asyncio.sleep(0.02)
     return seen
 

@@ -53,7 +53,7 @@ def make_job(*executors: Executor, **fields: Any) -> Job:
 async def until(is_so: Callable[[], object]) -> None:
     """Wait for something that nobody tells; a minute, since machines may be slow."""
     async with asyncio.timeout(60):
-        while not is_so():  # noqa: ASYNC110
+        while not is_so():  # noqa: ASYNC110 - nobody tells
             await asyncio.sleep(0.02)
 
 

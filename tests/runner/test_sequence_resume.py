@@ -13,9 +13,11 @@ from typing import Any
 
 import pytest
 
-from tesgw.model import Executor, Input, Job
+from tesgw.model import Executor, Handle, Input, Job, Observation
 from tesgw.runner import Engine, Runner, discard, sweep
 from tesgw.runner.execute import container_name
+from tesgw.runner.progress import Progress
+from tesgw.runner.world import JobDir, Status
 from tesgw.states import State
 from tests.runner.conftest import Lab, docker, make_job, open_lab, sh, until
 
@@ -277,3 +279,13 @@ async def test_sweep_removes_the_containers_of_jobs_that_nobody_keeps(lab: Lab) 
     await sweep(lab.world, lambda job_id: job_id == jobs[0].id)
 
     assert [is_made(job, 0) for job in jobs] == [True, False]
+
+
+def test_what_was_kept_just_before_an_executor_started_is_told_as_running(tmp_path: Path) -> None:
+    directory = JobDir.of(tmp_path, "job-1")
+    directory.make(1)
+    for created, state in ((0, State.INITIALIZING), (1, State.RUNNING)):
+        kept = Observation(handle=Handle("job-1"), state=State.INITIALIZING)
+        directory.save(Status(created=created, observation=kept))
+
+        assert Progress(directory, lambda: None).observation.state is state

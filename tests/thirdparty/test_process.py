@@ -84,7 +84,7 @@ async def observe(backend: Backend, handle: Handle) -> Observation:
 async def end(backend: Backend, handle: Handle, *states: State) -> Observation:
     """The job once it is in one of these states, or has ended."""
     async with asyncio.timeout(30):
-        while (seen := await observe(backend, handle)).state not in {*states, *TERMINAL, State.UNKNOWN}:  # noqa: ASYNC110
+        while (seen := await observe(backend, handle)).state not in {*states, *TERMINAL, State.UNKNOWN}:  # noqa: ASYNC110 - nobody tells
             await asyncio.sleep(0.02)
     return seen
 
@@ -95,7 +95,7 @@ async def run(backend: Backend, *executors: Executor, **fields: Any) -> Observat
 
 async def until(is_so: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
-        while not is_so():  # noqa: ASYNC110
+        while not is_so():  # noqa: ASYNC110 - nobody tells
             await asyncio.sleep(0.02)
 
 
