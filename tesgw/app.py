@@ -55,14 +55,17 @@ async def _backends(
     """The configured backend, which must load, and those that unfinished tasks are at, which should."""
 
     def make(name: str) -> Backend:
-        spec = specs[name] if name in specs else load_class(name)
-        return Backend(name, spec(), Context(name, settings, partial(scheduler.changed, name)))
+        spec = (specs[name] if name in specs else load_class(name))()
+        # Settings are read for the configured backend; another one, which still holds tasks, has its own.
+        own = settings if name == settings["COMPUTE_BACKEND"] else settings.extended(spec.settings)
+        spec.check(own)
+        return Backend(name, spec, Context(name, own, partial(scheduler.changed, name)))
 
     backends = {settings["COMPUTE_BACKEND"]: make(settings["COMPUTE_BACKEND"])}
     for name in set(await store.backends_in_use()) - set(backends):
         try:
             backends[name] = make(name)
-        except BackendError as error:
+        except (BackendError, SettingsError) as error:
             log.error("tasks wait for a backend that does not load", extra={"backend": name, "cause": str(error)})
     return backends
 

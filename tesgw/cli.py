@@ -107,9 +107,8 @@ def _list_backends(options: argparse.Namespace) -> int:
 
 def _list_settings(options: argparse.Namespace) -> int:
     values = load_settings(options.settings)
-    secrets = {setting.name for setting in settings.SETTINGS if setting.secret}
     for name, value in sorted(values.items()):
-        shown = "(hidden)" if name in secrets and value else repr(value) if isinstance(value, str) else str(value)
+        shown = "(hidden)" if name in values.secrets and value else repr(value) if isinstance(value, str) else str(value)
         print(f"{name} = {shown}  # {values.sources[name]}")
     return 0
 

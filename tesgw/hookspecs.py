@@ -55,6 +55,9 @@ class BackendSpec:
     capabilities: ClassVar[frozenset[Capability]] = frozenset()
     """What the backend has beyond the contract: the conformance suite tries the rules that stand for what it claims."""
 
+    def check(self, settings: Mapping[str, Any]) -> None:
+        """Refuse settings with which nothing could run: raises `SettingsError`, which stops the start. Not a hook."""
+
     def storage(self, ctx: BackendContext) -> Sequence[str]:
         """URL prefixes that inputs and outputs may use, for service-info. Not a hook: core asks the instance."""
         return ()

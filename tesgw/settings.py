@@ -8,8 +8,9 @@ from __future__ import annotations
 import difflib
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from importlib.metadata import entry_points
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -81,9 +82,18 @@ SETTINGS = (
 class Settings(Mapping[str, Any]):
     """The values of all declared settings, typed and checked, and where each came from."""
 
-    def __init__(self, values: Mapping[str, Any], sources: Mapping[str, str]) -> None:
-        self._values = MappingProxyType(dict(values))
+    def __init__(
+        self,
+        declared: Sequence[Setting],
+        values: Mapping[str, Any],
+        sources: Mapping[str, str],
+        again: Callable[[Sequence[Setting]], Settings],
+    ) -> None:
+        self.secrets = frozenset(setting.name for setting in declared if setting.secret)
         self.sources = MappingProxyType(dict(sources))
+        self._values = MappingProxyType(dict(values))
+        self._declared = tuple(declared)
+        self._again = again
 
     def __getitem__(self, name: str) -> Any:
         return self._values[name]
@@ -93,6 +103,10 @@ class Settings(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return len(self._values)
+
+    def extended(self, more: Sequence[Setting]) -> Settings:
+        """These settings and more, read where these were. Raises as `load` does."""
+        return self._again((*self._declared, *more))
 
     @property
     def database_uri(self) -> str:
@@ -113,7 +127,8 @@ def load(declared: Sequence[Setting] = SETTINGS, *, file: Path | None = None, ba
         if name not in known and not _belongs_to_another(backend, name):
             _refuse_unknown(name, source, known)
     values = {name: _typed(setting, *found[name]) if name in found else setting.default for name, setting in known.items()}
-    return Settings(values, {name: found[name][1] if name in found else "default" for name in known})
+    sources = {name: found[name][1] if name in found else "default" for name in known}
+    return Settings(declared, values, sources, partial(load, file=file, backend=backend))
 
 
 def of_values(declared: Sequence[Setting], values: Mapping[str, Any]) -> Settings:
@@ -122,7 +137,8 @@ def of_values(declared: Sequence[Setting], values: Mapping[str, Any]) -> Setting
     if unknown:
         raise SettingsError(f"There is no setting {unknown[0]}.")
     merged = {setting.name: values.get(setting.name, setting.default) for setting in declared}
-    return Settings(merged, {name: "code" if name in values else "default" for name in merged})
+    sources = {name: "code" if name in values else "default" for name in merged}
+    return Settings(declared, merged, sources, partial(of_values, values=values))
 
 
 def _read(file: Path) -> dict[str, tuple[Any, str]]:
@@ -136,14 +152,23 @@ def _read(file: Path) -> dict[str, tuple[Any, str]]:
     except Exception as error:  # dynaconf lets the TOML parser's own errors through
         raise SettingsError(f"{file} cannot be read: {error}") from error
     found = {name: (value, str(file)) for name, value in from_file.items()}
-    found |= {name: (value, f"environment variable {PREFIX}{name}") for name, value in from_environment.items()}
+    # An image may set what it was built without, to nothing.
+    given = ((name, value) for name, value in from_environment.items() if value != "" or name not in found)
+    found |= {name: (value, f"environment variable {PREFIX}{name}") for name, value in given}
     return found
 
 
 def _belongs_to_another(backend: str, name: str) -> bool:
-    """A backend that is installed but not loaded declares its own settings; its name is their prefix."""
-    others = {point.name for point in entry_points(group="tesgw.backends")} - {backend}
-    return any(name.startswith(other.upper() + "_") for other in others)
+    """A backend that is installed but not in use declares its own settings, most of which its name is the prefix of."""
+    others = {point.name: point for point in entry_points(group="tesgw.backends") if point.name != backend}
+    return any(name.startswith(other.upper() + "_") or name in _declared_by(point) for other, point in others.items())
+
+
+def _declared_by(backend: EntryPoint) -> set[str]:
+    try:
+        return {setting.name for setting in backend.load().settings}
+    except Exception:  # whatever is wrong with it: it is not in use
+        return set()
 
 
 def _refuse_unknown(name: str, source: str, known: Mapping[str, Setting]) -> None:

@@ -1,14 +1,15 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
-from tesgw import State
+from tesgw import BackendContext, BackendRefused, Handle, Job, Setting, State, hookimpl
 from tesgw.app import create_app
 from tesgw.cli import main
 from tesgw.errors import BackendError, SettingsError
@@ -51,20 +52,47 @@ async def test_a_configured_backend_that_is_not_installed_stops_the_start(tmp_pa
         pass
 
 
-async def test_tasks_at_a_backend_that_is_gone_do_not_stop_the_start(tmp_path: Path) -> None:
+async def _leave_task(tmp_path: Path, backend: str) -> None:
+    """In the database of a gateway that was stopped: one task that this backend holds."""
     (tmp_path / "work").mkdir()
     store = await TaskStore.open(settings(tmp_path).database_uri)
     await store.add(
         NewTask(
             id="a" * 26,
             created=datetime.now(UTC),
-            backend="gone",
+            backend=backend,
             document=TASK,
             missing_outputs=MissingOutputs.WARN,
             warnings=(),
         )
     )
     await store.close()
+
+
+async def test_a_backend_that_is_no_longer_configured_ends_its_tasks_with_its_own_settings(tmp_path: Path) -> None:
+    class Before(ScriptedBackend):
+        settings: ClassVar[Sequence[Setting]] = (Setting(name="BEFORE_WORDS", type=str, default="all is well", why="?"),)
+
+        def __init__(self) -> None:
+            super().__init__(Script())
+
+        @hookimpl
+        async def submit(self, ctx: BackendContext, job: Job) -> Handle:
+            raise BackendRefused(ctx.settings["BEFORE_WORDS"])
+
+    await _leave_task(tmp_path, "before")
+
+    app = await create_app(settings(tmp_path), specs={"scripted": Scripted, "before": Before})
+
+    async with TestClient(TestServer(app)) as client:
+        task: dict[str, Any] = {}
+        while task.get("state") != "SYSTEM_ERROR":
+            task = await (await client.get(f"/v1/tasks/{'a' * 26}?view=FULL")).json()
+    assert "all is well" in str(task["logs"])
+
+
+async def test_tasks_at_a_backend_that_is_gone_do_not_stop_the_start(tmp_path: Path) -> None:
+    await _leave_task(tmp_path, "gone")
 
     app = await create_app(settings(tmp_path), specs={"scripted": Scripted})
 
@@ -121,6 +149,27 @@ def test_settings_are_printed_with_their_sources_but_not_their_secrets(
     assert "LOCAL_MAX_TASKS = 3  # environment variable APP_LOCAL_MAX_TASKS" in printed
     assert "PRIVATE_DOCKER_REGISTRY_PASSWORD = (hidden)" in printed
     assert "hunter2" not in printed
+
+
+@pytest.mark.usefixtures("_at_home")
+def test_a_backend_s_secrets_are_not_printed_either(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("APP_COMPUTE_BACKEND", "batch")
+    monkeypatch.setenv("APP_STORAGE_ACCOUNT_KEY", "hunter2")
+
+    assert main(["settings"]) == 0
+
+    printed = capsys.readouterr().out
+    assert "STORAGE_ACCOUNT_KEY = (hidden)" in printed
+    assert "hunter2" not in printed
+
+
+@pytest.mark.usefixtures("_at_home")
+def test_settings_of_a_backend_that_is_not_in_use_are_no_mistakes(tmp_path: Path) -> None:
+    (tmp_path / "settings.toml").write_text('STORAGE_ACCOUNT_NAME = "lab"\nBATCH_ACCOUNT_NAME = "lab"\n')
+
+    assert main(["settings"]) == 0
 
 
 @pytest.mark.usefixtures("_at_home")
