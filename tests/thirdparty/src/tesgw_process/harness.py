@@ -88,4 +88,4 @@ def _busybox(directory: Path) -> str:
     subprocess.run(["apt-get", "download", "busybox-static"], cwd=directory, check=True, capture_output=True)
     [package] = directory.glob("busybox-static*.deb")
     subprocess.run(["dpkg", "-x", package, directory / "unpacked"], check=True)
-    return str(next((directory / "unpacked").glob("**/busybox")))
+    return str(next((directory / "unpacked").glob("**/bin/busybox")))
