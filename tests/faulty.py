@@ -15,6 +15,7 @@ from tesgw_process.harness import ProcessHarness
 from tesgw import (
     BackendContext,
     BackendUnavailable,
+    Capability,
     Executor,
     ExecutorLog,
     Handle,
@@ -378,6 +379,10 @@ class LosesJobsUnderLoad(Faulty):
     async def submit(self, ctx: BackendContext, job: Job) -> Handle:
         self.open.add(job.id)
         return await super().submit(ctx=ctx, job=job) if len(self.open) % 40 else Handle(job.id)
+
+
+class IgnoresZones(Faulty):
+    capabilities = frozenset({Capability.ZONES})
 
 
 class ProvisionsNothing(Faulty):

@@ -33,6 +33,7 @@ CAUGHT_BY: dict[str, set[str]] = {
     "HidesReasons": {"files.test_a_missing_input_is_a_system_error_that_names_it_and_nothing_runs"},
     "IgnoresCancel": {"cancel.test_cancel_ends_a_running_executor_and_no_other_one_follows"},
     "IgnoresResources": {"resources.test_memory_beyond_what_the_task_asked_for_fails_it_and_the_task_says_so"},
+    "IgnoresZones": {"machines.test_a_task_that_asks_for_no_zone_there_is_fails_with_a_sentence"},
     "JoinsArgv": {"executors.test_the_command_reaches_the_program_word_for_word"},
     "KeepsTheHeadOfLogs": {"logs.test_tails_are_the_last_64_kib_of_each_stream"},
     "KeepsWhatEnded": {"poll.test_what_was_released_is_unknown"},

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import os
-import tarfile
 import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -14,18 +12,10 @@ from typing import Any, ClassVar
 
 import aiodocker
 
-from tesgw.conformance import Fault, Harness
+from tesgw.conformance import Fault, Harness, engine
+from tesgw.conformance.door import Door
 from tesgw.runner.engine import JOB_LABEL
 from tesgw_local import machine
-from tesgw_local.door import Door
-
-CONTAINER_PREFIX = "tesgw-"
-OTHER_IMAGES: Mapping[str, str] = {
-    "user": "FROM {image}\nUSER 1000\n",
-    "entrypoint": 'FROM {image}\nENTRYPOINT ["/bin/false"]\n',
-    "filled": "FROM {image}\nRUN mkdir -p /opt/app && echo tool > /opt/app/tool\n",
-    "bare": "FROM {image} AS full\nFROM scratch\nCOPY --from=full /bin/busybox /echo\n",
-}
 
 
 class LocalHarness(Harness):
@@ -43,8 +33,8 @@ class LocalHarness(Harness):
             raise machine.NoEngine(f"DOCKER_HOST={self._host_before}: the door of this harness leads to Unix sockets only.")
         self._docker = aiodocker.Docker()
         self._directory = tempfile.TemporaryDirectory(prefix="tesgw-")
-        self._door = Door(Path(self._directory.name) / "docker.sock", there)
-        await self._door.open()
+        self._door = Door(lambda: asyncio.open_unix_connection(there))
+        await self._door.open(Path(self._directory.name) / "docker.sock")
         os.environ["DOCKER_HOST"] = self._door.url
 
     async def stop(self) -> None:
@@ -63,12 +53,12 @@ class LocalHarness(Harness):
         return directory / "shared-global"
 
     async def running(self, job_id: str) -> int:
-        return len(await self._containers(name=f"^/{CONTAINER_PREFIX}{job_id}-", status="running"))
+        return await engine.running(self._docker, job_id)
 
     async def left(self, directory: Path, job_id: str) -> Sequence[str]:
-        containers = await self._containers(label=f"{JOB_LABEL}={job_id}")  # those of the runner's helpers, too
+        found = await engine.containers(self._docker, label=f"{JOB_LABEL}={job_id}")  # those of the runner's helpers, too
         job_directory = directory / "jobs" / job_id
-        return [*containers, *([str(job_directory)] if job_directory.exists() else [])]
+        return [*found, *([str(job_directory)] if job_directory.exists() else [])]
 
     @asynccontextmanager
     async def fault(self, fault: Fault) -> AsyncIterator[None]:
@@ -79,22 +69,7 @@ class LocalHarness(Harness):
             await self._door.stand(None)
 
     async def other_image(self, kind: str) -> str:
-        name = f"tesgw-conformance:{kind}"
-        context = io.BytesIO()
-        with tarfile.open(fileobj=context, mode="w") as archive:
-            content = OTHER_IMAGES[kind].format(image=self.image).encode()
-            member = tarfile.TarInfo("Dockerfile")
-            member.size = len(content)
-            archive.addfile(member, io.BytesIO(content))
-        context.seek(0)
-        async for line in self._docker.images.build(fileobj=context, encoding="identity", tag=name, stream=True, rm=True):
-            if "error" in line:
-                raise RuntimeError(f"The image {name} cannot be built: {line['error']}")
-        return name
+        return await engine.other_image(self._docker, self.image, kind)
 
     def impossible(self) -> Mapping[str, Any]:
         return {**super().impossible(), "disk_gb": 1_000_000_000.0}
-
-    async def _containers(self, **filters: str) -> list[str]:
-        chosen = {key: [value] for key, value in filters.items()}
-        return [each.id for each in await self._docker.containers.list(all=True, filters=chosen)]

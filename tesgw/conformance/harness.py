@@ -21,6 +21,7 @@ class Fault(Enum):
     REFUSING = "The service answers what it is asked with an error of its own."
     DOWN = "The service cannot be reached."
     NODE_LOST = "The machines that run jobs are gone, and what ran there with them."
+    PREEMPTED = "The machines that may be taken away are, and what ran there with them."
 
 
 class Harness(ABC):
@@ -40,6 +41,8 @@ class Harness(ABC):
     """How many tasks the suite gives the backend at once."""
     storage_host: ClassVar[str] = "127.0.0.1"
     """The address of this machine under which whatever moves files for jobs reaches it: the suite serves files there."""
+    zones: ClassVar[Sequence[str]] = ()
+    """For backends that claim ZONES: those that tasks can be placed in."""
     provision_request: ClassVar[Mapping[str, Any]] = {}
     """A request that the backend's `provision` can carry out in this world."""
 
@@ -70,7 +73,7 @@ class Harness(ABC):
         return {"cpu_cores": 100_000, "ram_gb": 1_000_000.0}
 
     def fault(self, fault: Fault) -> AbstractAsyncContextManager[None]:
-        """While it is entered, the world has this fault. Asked for by the claimed capabilities SERVICE and NODES."""
+        """While it is entered, the world has this fault. Asked for by the capabilities SERVICE, NODES and PREEMPTIBLE."""
         raise NotImplementedError(f"The harness has no switch for: {fault.value}")
 
     async def other_image(self, kind: str) -> str:

@@ -27,10 +27,13 @@ async def test_a_running_executor_goes_on_over_a_restart_and_what_ran_before_is_
 
 @rule(alone=True)
 async def test_an_executor_that_ends_while_there_is_no_gateway_is_not_lost(case: Case) -> None:
-    task = await case.submit(case.sh(f"touch {case.shared_path}/begun; sleep 0.5; echo done; exit 7"), case.step("b"))
-    await case.appears("begun")
+    first = case.step("a", is_held=True)
+    first["command"][-1] += "; sleep 0.5; echo done; exit 7"
+    task = await case.submit(first, case.step("b"))
+    await case.appears("a")
     await case.until(task, lambda seen: seen.state is State.RUNNING)
 
+    case.let_go("a")
     await case.world.restart()
     result = await case.world.ended(task)
 

@@ -125,17 +125,3 @@ async def test_a_backend_made_anew_while_its_service_is_away_takes_up_its_jobs_l
 
     assert result.state is State.COMPLETE
     assert case.ran("a") == 1
-
-
-@rule(needs=Capability.NODES, alone=True, only="hooks")
-async def test_a_task_whose_machine_is_lost_never_completes(case: Case) -> None:
-    task = await case.submit(case.step("a", is_held=True), case.step("b"))
-    await case.appears("a")
-    ends = (State.PREEMPTED, State.SYSTEM_ERROR)
-
-    async with case.harness.fault(Fault.NODE_LOST):
-        result = await case.until(task, lambda seen: seen.state in ends)
-
-    assert any(" " in log for log in result.system_logs), "A task says what became of it."
-    await case.stopped(task)
-    assert case.ran("b") == 0

@@ -1,13 +1,14 @@
-"""A socket in front of another one: bytes pass both ways, unless a fault is in the way. For the conformance suite."""
+"""A door in front of an HTTP service, for harnesses: bytes pass both ways, unless a fault is in the way."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import json
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from tesgw.conformance import Fault
+from tesgw.conformance.harness import Fault
 
 SLOW_SECONDS = 2.0
 REFUSALS = {
@@ -15,19 +16,28 @@ REFUSALS = {
     Fault.REFUSING: ("500 Internal Server Error", "driver failed: no space left on device"),
 }
 
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
 
 class Door:
-    """Leads from `path` to the socket at `there`."""
+    """Leads to where `there` connects to: an HTTP server."""
 
-    def __init__(self, path: Path, there: str) -> None:
-        self.url = f"unix://{path}"
-        self._path = path
+    url: str
+    """Where it is open: `unix://PATH` or `http://HOST:PORT`."""
+
+    def __init__(self, there: Callable[[], Awaitable[Streams]]) -> None:
         self._there = there
         self._fault: Fault | None = None
         self._passing: set[asyncio.Task[None]] = set()
 
-    async def open(self) -> None:
-        self._server = await asyncio.start_unix_server(self._enter, self._path)
+    async def open(self, path: Path | None = None) -> None:
+        """Listen on a Unix socket, or else on a free port of the loopback address."""
+        if path:
+            self._server: asyncio.Server = await asyncio.start_unix_server(self._enter, path)
+            self.url = f"unix://{path}"
+        else:
+            self._server = await asyncio.start_server(self._enter, "127.0.0.1", 0)
+            self.url = "http://127.0.0.1:{1}".format(*self._server.sockets[0].getsockname())
 
     async def close(self) -> None:
         self._server.close()
@@ -57,7 +67,7 @@ class Door:
                 writer.write(_refusal(*REFUSALS[self._fault]))
                 await writer.drain()
             elif self._fault is not Fault.DOWN:
-                there, back = await asyncio.open_unix_connection(self._there)
+                there, back = await self._there()
                 with contextlib.closing(back):
                     await asyncio.gather(self._copy(reader, back), self._copy(there, writer))
 
