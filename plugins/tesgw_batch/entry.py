@@ -1,0 +1,38 @@
+"""One job that was submitted and not yet released, as this gateway knows it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from azure.batch import models
+
+from tesgw import State
+from tesgw.states import TERMINAL
+from tesgw_batch.archive import Label
+from tesgw_batch.documents import Report
+
+ENDS = TERMINAL | {State.PREEMPTED}
+
+
+@dataclass(slots=True)
+class Entry:
+    job_id: str
+    label: Label
+    is_written: bool = True
+    """Its order lies in storage."""
+    report: Report | None = None
+    """What the status document says; None while nobody has claimed the job."""
+    etag: str = ""
+    batch_job: str = ""
+    """Where its Batch task is; empty: it has to be added."""
+    task: models.BatchTask | None = None
+    """As Batch last told of it."""
+    has_begun: bool = False
+    """A node has the Batch task, or had it."""
+    is_ending: bool = False
+    """Its last word is being written here."""
+
+    @property
+    def is_over(self) -> bool:
+        """Nothing of it runs any more, and nothing will."""
+        return self.report is not None and self.report.observation.state in ENDS
