@@ -101,6 +101,7 @@ class Task:
     executors: tuple[Executor, ...]
     attempt: int = 1
     name: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
     inputs: tuple[Input, ...] = ()
     outputs: tuple[Output, ...] = ()
     volumes: tuple[str, ...] = ()
@@ -130,6 +131,9 @@ class Job:
     """All that a runner needs to run one attempt at a task; made by `staging.plan`, JSON by msgspec."""
 
     id: str
+    name: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    """The task's own, which some backends heed."""
     executors: tuple[Executor, ...]
     inputs: tuple[Input, ...]
     outputs: tuple[Output, ...]

@@ -20,6 +20,8 @@ def plan(task: Task, layout: Layout) -> Job:
     named = {*_of_files(inputs, outputs), *_of_executors(executors), *volumes}
     return Job(
         id=task.job_id,
+        name=task.name,
+        tags=task.tags,
         executors=executors,
         inputs=inputs,
         outputs=outputs,

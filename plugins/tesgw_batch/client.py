@@ -30,6 +30,8 @@ INTERVAL = timedelta(minutes=5)  # the shortest that Batch evaluates a formula a
 # One pool is asked too often, not the account: https://learn.microsoft.com/rest/api/batchservice/batch-status-and-error-codes
 _TOO_SOON = "TooManyEnableAutoScaleRequests"
 
+_BEGINNING = "bytes=0-4095"
+
 # It logs a traceback for each error whose body is empty, which those of HEAD requests are.
 logging.getLogger("azure.batch._utils.model_base").setLevel(logging.CRITICAL)
 
@@ -161,10 +163,18 @@ class Batch:
 
     async def stderr(self, job_id: str, task_id: str) -> str:
         """The beginning of what a task wrote to standard error, as long as its node is there; else nothing."""
+        return await self._beginning(
+            lambda: self._client.download_task_file(job_id, task_id, "stderr.txt", ocp_range=_BEGINNING)
+        )
 
+    async def start_task_stderr(self, pool_id: str, node_id: str) -> str:
+        """The beginning of what a node's start task wrote to standard error, if there is any."""
+        path = "startup/stderr.txt"
+        return await self._beginning(lambda: self._client.download_node_file(pool_id, node_id, path, ocp_range=_BEGINNING))
+
+    async def _beginning(self, download: Callable[[], Awaitable[AsyncIterator[bytes]]]) -> str:
         async def read() -> bytes:
-            chunks = await self._client.download_task_file(job_id, task_id, "stderr.txt", ocp_range="bytes=0-4095")
-            return b"".join([chunk async for chunk in chunks])
+            return b"".join([chunk async for chunk in await download()])
 
         with contextlib.suppress(BackendRefused, BackendUnavailable):
             return (await self._call(read)).decode(errors="replace").strip()

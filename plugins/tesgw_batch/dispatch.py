@@ -104,6 +104,7 @@ class Dispatch:
 
     async def renew(self, entry: Entry) -> None:
         """Have a job that still waits added again, with URLs that are signed anew."""
+        await self._adopt()  # an earlier gateway may have added it
         if entry.batch_job and not entry.has_begun and not entry.report:
             await self._batch.delete_task(entry.batch_job, entry.job_id)
             entry.batch_job = ""

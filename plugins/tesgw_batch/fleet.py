@@ -107,7 +107,7 @@ class Fleet:
         if entry and not entry.is_over:
             self.end(entry, State.CANCELED, "Canceled.")
             return
-        if entry and entry.report and entry.report.observation.state in (State.CANCELED, State.PREEMPTED):
+        if entry and entry.report and entry.report.observation.state is State.CANCELED:  # which may have been cut off
             await self._dispatch.withdraw(entry)
         await self._archive.delete(handle.job_id)  # also of a job that is not known: its submit may have been cut off
         self.entries.pop(handle.job_id, None)
@@ -145,7 +145,7 @@ class Fleet:
         """Those that a gateway which was killed could not let go of."""
         task, _, attempt = job_id.rpartition("-")
         for earlier in (f"{task}-{number}" for number in range(1, int(attempt))):
-            self._ctx.spawn(self._release(Handle(earlier)), name=f"release {earlier}")
+            self._ctx.spawn(self.cancel(Handle(earlier)), name=f"release {earlier}")
 
     async def _put_secrets(self, job_id: str) -> None:
         """Before the order that tells of them."""
@@ -221,9 +221,8 @@ class Fleet:
             report = await self._last_word(entry, state, reason)
             self._take(entry, report)
             await self._dispatch.withdraw(entry)
-            if (
-                report.observation.state is State.CANCELED
-            ):  # nobody has to be told after a restart: a cancelled job may be unknown
+            # Nobody has to be told of this one after a restart: a cancelled job may be unknown.
+            if report.observation.state is State.CANCELED:
                 await self._archive.delete(entry.job_id)
         except (AzureError, BackendError, claims.Lost) as error:
             log.warning("end put off", extra={"job": entry.job_id, "cause": str(error) or "no document"})

@@ -68,8 +68,14 @@ class BatchHarness(Harness):
         runner = Zygote("tesgw_batch.node.main")
         await runner.start()
         opened.push_async_callback(runner.stop)
-        shares, programs = self.directory / "shares", {RUNNER: runner}
-        self.batch = FakeBatch(self.directory / "batch", account=ACCOUNT, key=KEY, programs=programs, mounts=shares)
+        self.batch = FakeBatch(
+            self.directory / "batch",
+            account=ACCOUNT,
+            key=KEY,
+            programs={RUNNER: runner},
+            variables={"TESGW_SHIELD": "off"},  # this machine's firewall is no node's
+            mounts=self.directory / "shares",
+        )
         await self.batch.start()
         opened.push_async_callback(self.batch.stop)
 

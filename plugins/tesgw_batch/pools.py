@@ -46,6 +46,8 @@ class Pool:
     nodes: int = 0
     nudged_at: float = 0.0
     replaced_at: float = 0.0
+    failure: str = ""
+    """Why nodes could not be set up, until one is."""
 
 
 class Pools:
@@ -135,8 +137,8 @@ class Pools:
         for pool in list(self._pools.values()):
             if pool.job_id not in jobs:
                 pool.job_id = ""
-            why = await self._replace_failed(pool, counts.get(pool.id))
-            pool.reason = f"{waiting(pool.need, shown.get(pool.id), counts.get(pool.id))} {why}".rstrip()
+            await self._replace_failed(pool, counts.get(pool.id))
+            pool.reason = f"{waiting(pool.need, shown.get(pool.id), counts.get(pool.id))} {pool.failure}".rstrip()
             pool.nodes = _nodes(shown.get(pool.id))
             await self.nudge(pool, wanted.get(pool.id, 0))
         return {job_id for job_id, home in self._jobs.items() if home not in self._pools or job_id not in jobs}
@@ -215,19 +217,23 @@ class Pools:
         del self._pools[pool.id]
         log.info("pool deleted", extra={"pool": pool.id})
 
-    async def _replace_failed(self, pool: Pool, counts: models.BatchPoolNodeCounts | None) -> str:
-        """Remove nodes that could not be set up, for Batch does not: the formula asks for others. Why they could not."""
+    async def _replace_failed(self, pool: Pool, counts: models.BatchPoolNodeCounts | None) -> None:
+        """Remove nodes that could not be set up, for Batch does not: the formula asks for others."""
         found = counts and (counts.low_priority if pool.need.is_spot else counts.dedicated)
+        if found and found.idle + found.running:
+            pool.failure = ""
         if not found or not found.start_task_failed + found.unusable or pool.need.pool_id:
-            return ""
+            return
         failed = [
             *await self._batch.nodes(pool.id, "starttaskfailed"),
             *await self._batch.nodes(pool.id, "unusable"),
         ]
+        for node in failed[:1]:
+            said = await self._batch.start_task_stderr(pool.id, node.id)
+            pool.failure = f"{_why(node)} {said and f'({said[-300:]})'}".strip()
         if failed and self._clock() - pool.replaced_at > REPLACE_SECONDS:
             pool.replaced_at = self._clock()
             await self._batch.remove_nodes(pool.id, [node.id for node in failed])
-        return _why(failed)
 
     def _formula(self, need: Need, floor: int) -> str:
         until = datetime.fromtimestamp(self._clock(), UTC) + timedelta(minutes=FLOOR_MINUTES)
@@ -244,12 +250,9 @@ def _nodes(pool: models.BatchPool | None) -> int:
     return max(current, (pool.target_dedicated_nodes or 0) + (pool.target_low_priority_nodes or 0))
 
 
-def _why(failed: Collection[models.BatchNode]) -> str:
-    for node in failed:
-        info = node.start_task_info
-        if info and info.failure_info:
-            code = f" with exit code {info.exit_code}" if info.exit_code is not None else ""
-            return f"The start task failed{code}: {info.failure_info.code}: {info.failure_info.message}"
-        for error in node.errors or ():
-            return f"{error.code}: {error.message}"
-    return ""
+def _why(node: models.BatchNode) -> str:
+    info = node.start_task_info
+    if info and info.failure_info:
+        code = f" with exit code {info.exit_code}" if info.exit_code is not None else ""
+        return f"The start task failed{code}: {info.failure_info.code}: {info.failure_info.message}"
+    return "; ".join(f"{error.code}: {error.message}" for error in node.errors or ())

@@ -173,18 +173,19 @@ class Signer:
         for input in job.inputs:
             if input.url and not input.content and not input.in_place:
                 is_below = input.type is FileType.DIRECTORY
-                self._grant(grants, input.url, READ_BELOW if is_below else READ, is_below)
+                self._grant(grants, input.url, READ_BELOW if is_below else READ, is_below, needs_name=not is_below)
         for output in job.outputs:
             if not output.in_place:
-                is_below = output.type is FileType.DIRECTORY or output.path_prefix is not None
-                self._grant(grants, output.url, WRITE, is_below)
+                is_file = output.type is FileType.FILE and output.path_prefix is None
+                # Below it in any case: engines declare directories as FILE.
+                self._grant(grants, output.url, WRITE, True, needs_name=is_file)
         return grants
 
-    def _grant(self, grants: dict[str, _Grant], url: str, permissions: str, is_below: bool) -> None:
+    def _grant(self, grants: dict[str, _Grant], url: str, permissions: str, is_below: bool, *, needs_name: bool) -> None:
         resolved = self.resolve(url)
         if resolved is None:
             return
-        if not (is_below or resolved[1]):
+        if needs_name and not resolved[1]:
             raise BackendRefused(f"The URL {url!r} names a container, not a blob in it.")
         grant = grants.setdefault(url, _Grant(*resolved))
         grant.permissions += permissions

@@ -108,6 +108,7 @@ class Node:
     def environment(self, task_directory: Path) -> dict[str, str]:
         """What Batch defines for a command on this node."""
         return {
+            **self.world.variables,
             "AZ_BATCH_ACCOUNT_NAME": self.world.account,
             "AZ_BATCH_ACCOUNT_URL": f"{self.world.url}/",
             "AZ_BATCH_POOL_ID": self.pool_id,

@@ -39,6 +39,7 @@ class FakeBatch:
     key: str
     mounts: Path
     programs: Mapping[str, Program] = field(default_factory=dict)
+    variables: Mapping[str, str] = field(default_factory=dict)
     clock: Clock = field(default_factory=Clock)
     quotas: Quotas = field(default_factory=Quotas)
     pace: Pace = field(default_factory=Pace)
@@ -49,6 +50,7 @@ class FakeBatch:
             directory=self.directory,
             mounts=self.mounts,
             programs=self.programs,
+            variables=self.variables,
             clock=self.clock,
             quotas=self.quotas,
             pace=self.pace,

@@ -45,6 +45,8 @@ class World:
     mounts: Path
     """Where the file shares are: directories of their names."""
     programs: Mapping[str, Program]
+    variables: Mapping[str, str]
+    """What nodes have in their environment beside what Batch defines."""
     clock: Clock
     quotas: Quotas
     pace: Pace

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import re
 import stat
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import ClassVar, TypeVar
 from urllib.parse import quote
 
 from tesgw.errors import StageError
 from tesgw.model import FileType, OutputFile
-from tesgw.runner.files import Namespace, Outside
+from tesgw.runner.files import Draft, Namespace, Outside
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -34,6 +35,14 @@ class Scheme(ABC):
     @abstractmethod
     async def deliver(self, source: Namespace, path: str, url: str) -> list[OutputFile]:
         """Store the file or directory at `path` as `url`. Again: the same, replaced."""
+
+
+class Special(Scheme):
+    """Storage that is told by more than the URL's scheme."""
+
+    @abstractmethod
+    def claims(self, url: str) -> bool:
+        """Whether the URL is one of this storage."""
 
 
 def shown(url: str) -> str:
@@ -69,6 +78,18 @@ def files_of(source: Namespace, path: str, url: str) -> list[tuple[str, str]]:
         return [(path, url)]
     entries = [entry.path for entry in source.walk(path) if not entry.is_directory]
     return [(f"{path.rstrip('/')}/{entry}", _below(url, entry)) for entry in entries]
+
+
+@contextlib.asynccontextmanager
+async def drafted(to: Namespace, path: str, tag: str) -> AsyncIterator[Draft]:
+    """A file at `path` that appears when the block ends, and does not when it fails or is cancelled."""
+    draft = to.create(path, tag=tag)
+    try:
+        yield draft
+    except BaseException:
+        await asyncio.to_thread(draft.discard)  # freeing many gigabytes takes a while
+        raise
+    draft.commit()
 
 
 async def a_few_at_a_time(work: Callable[[T], Awaitable[R]], items: Iterable[T]) -> list[R]:

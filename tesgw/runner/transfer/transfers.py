@@ -15,21 +15,28 @@ from tesgw.errors import StageError
 from tesgw.model import FileType, OutputFile
 from tesgw.runner.files import Namespace
 from tesgw.runner.transfer.local import LocalFiles
-from tesgw.runner.transfer.scheme import Scheme, problem
+from tesgw.runner.transfer.scheme import Scheme, Special, problem
 from tesgw.runner.transfer.web import Web
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 
 
 class Transfers:
-    """Fetches inputs and delivers outputs. `files` holds what `file://` URLs and bare paths may touch.
+    """Fetches inputs and delivers outputs. `files` holds what `file://` URLs and bare paths may touch; storage that is
+    `special` is asked first whether a URL is its own.
 
     Every method raises StageError with a sentence for the user; any of them may be cancelled, and repeated.
     """
 
     def __init__(
-        self, *, http: Callable[[], aiohttp.ClientSession], files: Namespace, patience_seconds: float = 60.0
+        self,
+        *,
+        http: Callable[[], aiohttp.ClientSession],
+        files: Namespace,
+        patience_seconds: float = 60.0,
+        special: Sequence[Special] = (),
     ) -> None:
+        self._special = special
         self._table: dict[str, Scheme] = {}
         for scheme in (LocalFiles(files), Web(http, patience_seconds)):
             self._table.update(dict.fromkeys(scheme.names, scheme))
@@ -63,6 +70,9 @@ class Transfers:
         return await scheme.deliver(source, path, url)
 
     def _scheme(self, url: str) -> Scheme:
+        for special in self._special:
+            if special.claims(url):
+                return special
         match = _SCHEME.match(url)
         name = "file" if url.startswith("/") else match[1].lower() if match else ""
         if not name:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import re
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Container
+from collections.abc import Awaitable, Callable, Container
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -17,9 +16,9 @@ import yarl
 
 from tesgw.errors import StageError
 from tesgw.model import FileType, OutputFile
-from tesgw.runner.files import Draft, Namespace
+from tesgw.runner.files import Namespace
 from tesgw.runner.transfer.copying import in_thread
-from tesgw.runner.transfer.scheme import Scheme, a_few_at_a_time, files_of, printable, problem, shown
+from tesgw.runner.transfer.scheme import Scheme, a_few_at_a_time, drafted, files_of, printable, problem, shown
 
 _TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=30, sock_read=60)
 _BUFFER = 1 << 20
@@ -64,7 +63,7 @@ class Web(Scheme):
             raise StageError(f"{shown(url)} cannot be fetched as a DIRECTORY: a web server has files only.")
         address = _address(url)
         try:
-            async with _drafted(to, path, url) as draft:
+            async with drafted(to, path, url) as draft:
                 download = _Download(draft.fd)
                 await self._persist(url, "fetched", lambda: self._get(address, download), lambda: download.furthest)
         except OSError as error:
@@ -182,17 +181,6 @@ class _Download:
             self._offset += count
             rest = rest[count:]
         self.furthest = max(self.furthest, self._offset)
-
-
-@contextlib.asynccontextmanager
-async def _drafted(to: Namespace, path: str, tag: str) -> AsyncIterator[Draft]:
-    draft = to.create(path, tag=tag)
-    try:
-        yield draft
-    except BaseException:
-        await asyncio.to_thread(draft.discard)  # freeing many gigabytes takes a while
-        raise
-    draft.commit()
 
 
 def _address(url: str) -> yarl.URL:
