@@ -1,15 +1,16 @@
-# make run · test · check · conformance · docs · bench · launcher · clean. Each sees to what it needs, once.
+# make run · test · check · conformance · docs · bench · bench-batch · azure-smoke · launcher · clean. Each sees to what it needs, once.
 PYTHON_IN_VENV := .venv/bin/python
 
-.PHONY: run test check conformance docs bench launcher clean
+.PHONY: run test check conformance docs bench bench-batch azure-smoke launcher clean
 
 run: .venv/run.stamp
 	@$(PYTHON_IN_VENV) -m tesgw_local.machine
 	@$(PYTHON_IN_VENV) -m scripts.first_task $(ARGS)
 
-# Without an engine the tests that need one are skipped, or fail where CI=true: tests/conftest.py decides.
+# Without an engine, or Azurite, the tests that need one are skipped, or fail where CI=true: tests/conftest.py decides.
 test: .venv/test.stamp
 	@$(PYTHON_IN_VENV) -m tesgw_local.machine || true
+	@$(PYTHON_IN_VENV) -m tesgw_batch.azurite || true
 	@$(PYTHON_IN_VENV) -m pytest $(ARGS)
 
 check: .venv/check.stamp
@@ -23,6 +24,7 @@ check: .venv/check.stamp
 # What the conformance suite finds of each backend, for the tests to compare with and for the README's table.
 conformance: .venv/test.stamp
 	@$(PYTHON_IN_VENV) -m tesgw_local.machine
+	@$(PYTHON_IN_VENV) -m tesgw_batch.azurite
 	@$(PYTHON_IN_VENV) -m scripts.conformance
 	@$(PYTHON_IN_VENV) -m scripts.docs
 
@@ -32,6 +34,13 @@ docs: .venv/run.stamp
 bench: .venv/run.stamp
 	@$(PYTHON_IN_VENV) -m tesgw_local.machine
 	@$(PYTHON_IN_VENV) -m benchmarks.run $(ARGS)
+
+bench-batch: .venv/test.stamp
+	@$(PYTHON_IN_VENV) -m benchmarks.batch $(ARGS)
+
+# Against the real Batch account that the gateway's settings in the environment name.
+azure-smoke: .venv/test.stamp
+	@$(PYTHON_IN_VENV) -m scripts.azure_smoke $(ARGS)
 
 launcher: .venv/test.stamp
 	@$(PYTHON_IN_VENV) -m scripts.build_launcher

@@ -15,7 +15,7 @@ REPORTS = ROOT / "tests" / "reports"
 def main() -> int:
     with tempfile.TemporaryDirectory() as directory:
         clean = Clean.make(Path(directory))
-        for backend in ("local", "process"):
+        for backend in ("batch", "local", "process"):
             found = clean.conform(backend)
             print(found.done.stdout)
             if found.done.returncode:

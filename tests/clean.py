@@ -36,7 +36,7 @@ class Clean:
         _uv("venv", "--python", sys.executable, str(directory / "venv"))
         [tesgw] = wheels.glob("tesgw-*.whl")
         [process] = wheels.glob("tesgw_process-*.whl")
-        _uv("pip", "install", "--python", str(python), f"{tesgw}[conformance]", str(process))
+        _uv("pip", "install", "--python", str(python), f"{tesgw}[batch,conformance]", str(process))
         (directory / "empty").mkdir()
         return cls(python, directory / "empty")
 

@@ -24,6 +24,15 @@ def test_the_local_backend_passes_without_gaps(clean: Clean) -> None:
     assert found.report["groups"] == json.loads((REPORTS / "local.json").read_text())["groups"], AS_REPORTED
 
 
+@pytest.mark.engine
+def test_the_batch_backend_passes_without_gaps_against_the_double(clean: Clean) -> None:
+    found = clean.conform("batch")
+
+    assert found.done.returncode == 0, found.done.stdout
+    assert found.tests("failed") | found.tests("gap") | found.tests("skipped") == set()
+    assert found.report["groups"] == json.loads((REPORTS / "batch.json").read_text())["groups"], AS_REPORTED
+
+
 def test_a_third_party_backend_passes_but_for_its_named_gaps(clean: Clean) -> None:
     found = clean.conform("process")
 
@@ -71,7 +80,7 @@ def test_an_unknown_backend_is_told_from_those_there_are(clean: Clean) -> None:
 
     assert done.returncode == pytest.ExitCode.USAGE_ERROR
     assert "'slurm'" in done.stderr
-    assert "local, process" in done.stderr
+    assert "batch, local, process" in done.stderr
 
 
 HARNESSES = """

@@ -7,9 +7,8 @@ import contextlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import quote, unquote
-from xml.etree import ElementTree
 
 import msgspec
 from azure.core.exceptions import (
@@ -19,6 +18,7 @@ from azure.core.exceptions import (
     ResourceExistsError,
     ResourceNotFoundError,
 )
+from azure.core.pipeline.policies import ContentDecodePolicy
 from azure.storage.blob.aio import BlobClient, BlobLeaseClient, ContainerClient
 
 from tesgw import BackendUnavailable
@@ -51,6 +51,14 @@ class Label:
             return msgspec.json.decode(unquote((found or {})["label"]), type=cls)
         except (KeyError, msgspec.DecodeError):
             return None
+
+
+class Sign(NamedTuple):
+    """What a list of status documents tells of one."""
+
+    etag: str
+    is_expired: bool
+    """Its runner let the lease end."""
 
 
 class Archive:
@@ -98,19 +106,16 @@ class Archive:
             blob = self._container.get_blob_client(SECRETS + job_id)
             await self._in_time(blob.upload_blob(encode(secrets), overwrite=True))
 
-    async def etags(self) -> dict[str, str]:
-        """By job id, what changes when a status document does. One call tells of 5000."""
-        pages: list[bytes] = []
-
-        def keep(response: Any) -> None:
-            if response.http_response.status_code == 200:
-                pages.append(response.http_response.body())
-
+    async def etags(self) -> dict[str, Sign]:
+        """By job id, what changes when a status document does, and whether it is held. One call tells of 5000."""
+        pages: list[Any] = []
         # The SDK makes so much of each blob (12.31) that 10,000 of them would stop the gateway for seconds, each time.
+        # Its list of names it does not make much of, and what it was told with each name is in the answers.
         with _translated():
-            async for _ in self._container.list_blob_names(name_starts_with=STATUS, raw_response_hook=keep):
+            async for _ in self._container.list_blob_names(name_starts_with=STATUS, raw_response_hook=pages.append):
                 pass
-        return {name: etag for page in pages for name, etag in _etags(page)}
+        answers = (page.context for page in pages if page.http_response.status_code == 200)
+        return {name: sign for answer in answers for name, sign in _signs(answer)}
 
     async def report(self, job_id: str) -> Report | None:
         """A status document, if there is one. Raises `msgspec.DecodeError` for what is none."""
@@ -151,9 +156,11 @@ class Archive:
             return await answer
 
 
-def _etags(page: bytes) -> Iterator[tuple[str, str]]:
-    for blob in ElementTree.fromstring(page).iter("Blob"):
-        yield blob.findtext("Name", "").removeprefix(STATUS), blob.findtext("Properties/Etag", "")
+def _signs(answer: Mapping[str, Any]) -> Iterator[tuple[str, Sign]]:
+    for blob in answer[ContentDecodePolicy.CONTEXT_NAME].iter("Blob"):
+        properties = blob.find("Properties")
+        sign = Sign(properties.findtext("Etag"), properties.findtext("LeaseState") == "expired")
+        yield blob.findtext("Name").removeprefix(STATUS), sign
 
 
 @contextlib.contextmanager

@@ -70,7 +70,7 @@ class AzureHarness(Harness):
             opened.push_async_callback(self._batch.close)
             opened.push_async_callback(self._delete)
             self._opened = opened.pop_all()
-        print(f"container {name}, pools and jobs {self._plan.prefix}*", flush=True)
+        print(f"\ncontainer {name}, pools and jobs {self._plan.prefix}*", flush=True)
 
     async def _credential(self, opened: AsyncExitStack) -> Any:
         if key := self._settings["BATCH_ACCOUNT_KEY"]:

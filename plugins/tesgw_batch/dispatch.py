@@ -160,7 +160,8 @@ class Dispatch:
 
     async def _ask_tasks(self, job_ids: Collection[str]) -> None:
         """Note how the tasks of these jobs are: what has changed, and now and then all, for deleted ones are in no list."""
-        is_recount = time.monotonic() - self._counted_at > RECOUNT_SECONDS
+        has_silent = any(entry.is_silent for entry in self._open())
+        is_recount = has_silent or time.monotonic() - self._counted_at > RECOUNT_SECONDS
         for job_id in job_ids:
             there = [entry for entry in self._open() if entry.batch_job == job_id]
             tasks = await self._batch.tasks(job_id, None if is_recount else self._changed_since(job_id))
@@ -203,11 +204,14 @@ class Dispatch:
         """A task that ended says so itself, and one that has begun does not go back: else the runner is gone."""
         if entry.task is None or entry.is_ending:
             return
+        node = entry.report.node if entry.report else ""
         if entry.task.state == "completed":
             await self._jobs.reread(entry)
             if not entry.is_over:
                 stderr = await self._batch.stderr(entry.batch_job, entry.job_id)
                 self._jobs.end(entry, State.SYSTEM_ERROR, mapping.failure(entry.task, stderr))
         elif entry.task.state == "active" and was_claimed:
-            node = entry.report.node if entry.report else ""
             self._jobs.end(entry, State.PREEMPTED, f"The node {node} was preempted or lost.")
+        elif entry.is_silent:
+            reason = f"The runner on the node {node} shows no sign of life: it hangs, or its node is gone."
+            self._jobs.end(entry, State.PREEMPTED, reason)

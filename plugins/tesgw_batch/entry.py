@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 from azure.batch import models
@@ -12,6 +13,7 @@ from tesgw_batch.archive import Label
 from tesgw_batch.documents import Report
 
 ENDS = TERMINAL | {State.PREEMPTED}
+SILENT_SECONDS = 20.0  # more than runners pause between attempts to reach the storage
 
 
 @dataclass(slots=True)
@@ -23,6 +25,8 @@ class Entry:
     report: Report | None = None
     """What the status document says; None while nobody has claimed the job."""
     etag: str = ""
+    silent_since: float | None = None
+    """When it was first seen, by the monotonic clock, that the runner let its lease end."""
     batch_job: str = ""
     """Where its Batch task is; empty: it has to be added."""
     task: models.BatchTask | None = None
@@ -31,6 +35,11 @@ class Entry:
     """A node has the Batch task, or had it."""
     is_ending: bool = False
     """Its last word is being written here."""
+
+    @property
+    def is_silent(self) -> bool:
+        """Its runner hangs, or was killed, or its node is gone; it has had time to come back."""
+        return self.silent_since is not None and time.monotonic() - self.silent_since > SILENT_SECONDS
 
     @property
     def is_over(self) -> bool:

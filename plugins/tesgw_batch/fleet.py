@@ -203,9 +203,12 @@ class Fleet:
                 await self.reread(entry)
                 entry.etag = etag
 
-        etags = await self._archive.etags()
-        known = ((self.entries.get(job_id), etag) for job_id, etag in etags.items())
-        changed = [(entry, etag) for entry, etag in known if entry and entry.etag != etag and not entry.is_over]
+        signs = await self._archive.etags()
+        found = ((self.entries.get(job_id), sign) for job_id, sign in signs.items())
+        known = [(entry, sign) for entry, sign in found if entry and not entry.is_over]
+        for entry, sign in known:
+            entry.silent_since = (entry.silent_since or time.monotonic()) if sign.is_expired else None
+        changed = [(entry, sign.etag) for entry, sign in known if entry.etag != sign.etag]
         failures = await asyncio.gather(*(read(entry, etag) for entry, etag in changed), return_exceptions=True)
         for failure in failures:
             if failure is not None:

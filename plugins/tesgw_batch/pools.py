@@ -41,6 +41,8 @@ class Pool:
     reason: str
     job_id: str = ""
     """The job that takes new tasks; empty: the next one will be made."""
+    next_job_id: str = ""
+    """The job that is being made: one whose making was not answered is there perhaps, and is asked for again."""
     job_made_at: float = 0.0
     job_tasks: int = 0
     nodes: int = 0
@@ -60,6 +62,8 @@ class Pools:
         self._clock = clock
         self._lock = asyncio.Lock()
         self._pools: dict[str, Pool] = {}
+        self._names: dict[Need, str] = {}
+        """Of pools that are being made, likewise."""
         self._jobs: dict[str, str] = {}
         """By job id: the pool's. All that may hold tasks of ours."""
 
@@ -106,7 +110,7 @@ class Pools:
     def forget(self, need: Need, code: str) -> None:
         """Batch says with this code that the job or the pool for this need is gone: another one has to be made."""
         if pool := self._current(need):
-            pool.job_id = ""
+            pool.job_id = pool.next_job_id = ""
             if code.startswith("Pool") and not need.pool_id:
                 del self._pools[pool.id]
 
@@ -183,12 +187,13 @@ class Pools:
         if need.pool_id:
             return self._named(need.pool_id)
         now = self._clock()
-        name = pool_id(need, self._plan, now)
+        name = self._names.setdefault(need, pool_id(need, self._plan, now))
         options = pool_options(name, need, self._plan, self._formula(need, 1))
         if self._arm:
             await self._arm.create(options, self._plan.identity)
         else:
             await self._batch.create_pool(options)
+        del self._names[need]
         log.info("pool made", extra={"pool": name})
         pool = self._pools[name] = Pool(name, need, now, now, waiting(need, None, None), nudged_at=now)
         return pool
@@ -200,8 +205,10 @@ class Pools:
 
     async def _make_job(self, pool: Pool) -> None:
         now = self._clock()
-        job_id = f"{job_prefix(pool.need, self._plan) or pool.id}-{int(now):x}"
+        pool.next_job_id = pool.next_job_id or f"{job_prefix(pool.need, self._plan) or pool.id}-{int(now):x}"
+        job_id = pool.next_job_id
         await self._batch.create_job(job_id, pool.id)
+        pool.next_job_id = ""
         self._jobs[job_id] = pool.id
         pool.job_id, pool.job_made_at, pool.job_tasks = job_id, now, 0
 
