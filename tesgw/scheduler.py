@@ -69,6 +69,8 @@ class Scheduler:
         for backend in self._backends.values():
             self._spawn(f"poll {backend.name}", every(POLL_SECONDS, partial(self.poll_all, backend)))
             news = self._news.setdefault(backend.name, asyncio.Event())
+            # A poll for nothing: so a backend takes up what it has, or says that it cannot, although no task asks for it.
+            self._spawn(f"first poll {backend.name}", self.poll(backend, []))
             self._spawn(f"news {backend.name}", every(POLL_SECONDS, partial(self.poll_changed, backend), wake=news))
 
     async def stop(self) -> None:

@@ -182,8 +182,8 @@ SETTINGS = (
         name="BATCH_LEASE_SECONDS",
         type=int,
         default=60,
-        least=15,
-        why="How long, from 15 to 60, a node may be out of reach of the storage account before its tasks are stopped, to be "
+        least=30,
+        why="How long, from 30 to 60, a node may be out of reach of the storage account before its tasks are stopped, to be "
         "tried again elsewhere.",
     ),
 )

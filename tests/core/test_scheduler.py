@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
@@ -281,6 +282,15 @@ async def test_a_task_at_a_backend_that_is_not_loaded_waits_and_says_so(bench: B
     task = await bench.task()
     assert task["state"] == "QUEUED"
     assert "'slurm'" in task["logs"][0]["system_logs"][0]
+
+
+async def test_a_backend_hears_of_the_start_although_no_task_asks_for_it(bench: Bench) -> None:
+    await bench.scheduler.start({"b": bench.backend})
+    while not bench.script.polls:  # noqa: ASYNC110 - nobody tells
+        await asyncio.sleep(0)
+    await bench.scheduler.stop()
+
+    assert bench.script.polls == [0]
 
 
 async def test_a_failing_poll_changes_nothing(bench: Bench) -> None:
