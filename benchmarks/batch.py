@@ -1,7 +1,7 @@
 """Prints how the Azure Batch backend bears many tasks at once: `make bench-batch`.
 
-A whole gateway, the double of Azure Batch and Azurite on this machine. Nodes run nothing (`benchmarks.batch_world`), so the
-figures are the gateway's, and what they cost at the services.
+A whole gateway, the double of Azure Batch and a small storage (`benchmarks.blobs`) on this machine. Nodes run nothing
+(`benchmarks.batch_world`), so the figures are the gateway's, and what it asks of Azure Batch.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from typing import Any
 import aiohttp
 from azure.core.credentials import AzureNamedKeyCredential
 from azure.storage.blob.aio import ContainerClient
-from tesgw_batch import azurite
 from tesgw_batch.fake_batch import FakeBatch
 from tesgw_batch.fleet import WATCH_SECONDS
 
@@ -110,7 +109,8 @@ class Bench:
 async def running(tasks: int) -> AsyncIterator[Bench]:
     with tempfile.TemporaryDirectory(prefix="tesgw-bench-") as temporary:
         directory = Path(temporary)
-        async with azurite.running(directory / "azurite", ACCOUNT, KEY) as url:
+        with serving(0, {}, ("-m", "benchmarks.blobs")) as storage:
+            url = f"{storage.url}/{ACCOUNT}"
             container = ContainerClient(url, CONTAINER, AzureNamedKeyCredential(ACCOUNT, KEY))
             program = Nothing(container, is_held=True)
             async with container, account(directory / "batch", program, tasks) as batch:

@@ -31,6 +31,7 @@ from tesgw_batch.signing import Signer
 log = logging.getLogger(__name__)
 
 ADD_SECONDS = 5.0
+GATHER_SECONDS = 0.2
 WATCH_SECONDS = 2.0
 LOOK_SECONDS = 10.0
 RENEW_SECONDS = 3600.0
@@ -61,7 +62,7 @@ class Fleet:
         for job_id, label in (await self._archive.orders()).items():
             self.entries[job_id] = Entry(job_id, label)
         await self._watch()
-        self._start("add", ADD_SECONDS, self._asking(self._dispatch.add), wake=self._news)
+        self._start("add", ADD_SECONDS, self._asking(self._gathered), wake=self._news)
         self._start("look", LOOK_SECONDS, self._asking(self._dispatch.look))
         self._start("watch", WATCH_SECONDS, self._watch)
         self._start("renew", RENEW_SECONDS, self._renew)
@@ -193,6 +194,11 @@ class Fleet:
             self._trouble = ""
 
         return turn
+
+    async def _gathered(self) -> None:
+        """Add what comes together with one call."""
+        await asyncio.sleep(GATHER_SECONDS)
+        await self._dispatch.add()
 
     async def _watch(self) -> None:
         """Read the status documents that have changed."""

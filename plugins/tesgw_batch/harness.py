@@ -32,7 +32,6 @@ IMAGE_VARIABLE = "TESGW_BATCH_RUNNER_IMAGE"
 """In the environment: the image that nodes start the runner from, as on Azure. Without it this installation stands in for
 one, which spares each task the seconds that its imports take."""
 RUNNER = "tesgw-runner:test"
-LEASE_SECONDS = 30
 
 
 class BatchHarness(Harness):
@@ -46,7 +45,7 @@ class BatchHarness(Harness):
 
     def __init__(self) -> None:
         given = os.environ.get(IMAGE_VARIABLE, "")
-        self._runner, self._nodes = (given, 4) if given else (RUNNER, 16)
+        self._runner, self._nodes, self._lease_seconds = (given, 4, 20) if given else (RUNNER, 16, 30)
 
     async def start(self) -> None:
         async with AsyncExitStack() as opened:
@@ -100,7 +99,7 @@ class BatchHarness(Harness):
             "BATCH_POOL_LOW_PRIORITY_NODE_COUNT": 2,
             "BATCH_POOL_MIN_NODES": self._nodes,
             "BATCH_NETWORK": "none",
-            "BATCH_LEASE_SECONDS": LEASE_SECONDS,
+            "BATCH_LEASE_SECONDS": self._lease_seconds,
         }
 
     def shared_global(self, directory: Path) -> Path:
