@@ -65,7 +65,7 @@ async def test_a_task_that_is_canceled_while_the_storage_is_away_is_stopped_when
 
 @side_by_side()
 async def test_a_task_whose_storage_is_away_for_too_long_is_stopped_and_runs_again(world: World) -> None:
-    await world.start(BATCH_LEASE_SECONDS=15)
+    await world.start(BATCH_LEASE_SECONDS=30)
     task_id = await world.submit(WAIT)
     await world.until(lambda: world.ran() == 1)
 
