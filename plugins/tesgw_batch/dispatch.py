@@ -79,7 +79,7 @@ class Dispatch:
                 wanting[entry.label.need].append(entry)
         for need, entries in wanting.items():
             for start in range(0, len(entries), COLLECTION):
-                await self._add_some(need, entries[start : start + COLLECTION])
+                await self._add_some(need, entries[start : start + COLLECTION], len(entries))
 
     async def look(self) -> None:
         """Ask Batch for what has changed, and deal with jobs whose runner will not do so."""
@@ -129,9 +129,9 @@ class Dispatch:
         """How many jobs want a node of each pool."""
         return Counter(self._pools.pool_of(entry.batch_job) for entry in self._open() if entry.batch_job)
 
-    async def _add_some(self, need: Need, entries: Sequence[Entry]) -> None:
+    async def _add_some(self, need: Need, entries: Sequence[Entry], of: int) -> None:
         try:
-            pool = await self._pools.ready(need)
+            pool = await self._pools.ready(need, of)
             job_id = pool.job_id
             outcomes = await self._batch.add(job_id, [await self._jobs.options(entry) for entry in entries])
         except Refused as error:

@@ -93,10 +93,10 @@ class Pools:
             if made_at > pool.job_made_at:
                 pool.job_id, pool.job_made_at = job.id, made_at
 
-    async def ready(self, need: Need) -> Pool:
-        """The pool for this need, with a job that takes tasks. Raises as `Batch` does."""
+    async def ready(self, need: Need, count: int = 1) -> Pool:
+        """The pool for this need, with a job that takes tasks; a new one begins with `count` nodes. Raises as `Batch`."""
         async with self._lock:
-            pool = self._current(need) or await self._make(need)
+            pool = self._current(need) or await self._make(need, count)
             pool.used_at = self._clock()
             if not pool.job_id or pool.job_tasks >= JOB_TASKS or pool.used_at - pool.job_made_at > JOB_SECONDS:
                 await self._make_job(pool)
@@ -183,12 +183,12 @@ class Pools:
         is_idle = now - pool.used_at > IDLE_SECONDS and not self._plan.least and not self._plan.keeps_pools
         return is_idle or not self._is_fresh(pool)
 
-    async def _make(self, need: Need) -> Pool:
+    async def _make(self, need: Need, count: int) -> Pool:
         if need.pool_id:
             return self._named(need.pool_id)
         now = self._clock()
         name = self._names.setdefault(need, pool_id(need, self._plan, now))
-        options = pool_options(name, need, self._plan, self._formula(need, 1))
+        options = pool_options(name, need, self._plan, self._formula(need, count))
         if self._arm:
             await self._arm.create(options, self._plan.identity)
         else:

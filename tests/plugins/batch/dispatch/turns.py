@@ -12,7 +12,7 @@ from tesgw_batch.mapping import Need, Plan
 from tesgw_batch.pools import Pools
 
 from tesgw import Handle, Observation, State
-from tests.plugins.batch.fake_batch.double import Double, pool
+from tests.plugins.batch.fake_batch.double import Double, pool, until
 from tests.plugins.batch.gateway import PLAN, entry
 
 ADD = "POST /jobs/{jobId}/addtaskcollection"
@@ -58,6 +58,12 @@ async def run(double: Double, fleet: Fleet, job_id: str = "task-1", state: str =
     fleet.take(found := entry(job_id, THEIRS))
     await fleet.dispatch.add()
     await double.until_task(state, job_id, found.batch_job)
+    if state == "running":
+
+        async def has_started() -> bool:
+            return job_id in [name for name, _ in double.started]
+
+        await until(has_started)
     return found
 
 

@@ -14,6 +14,13 @@ from tests.plugins.batch.pools.world import DAY, RESCALE, World, busy, lived
 # Growing
 
 
+@pytest.mark.parametrize(("tasks", "nodes"), [(1, 1), (7, 7), (100, PLAN.most_dedicated)])
+async def test_a_new_pool_begins_with_a_node_for_each_task(world: World, tasks: int, nodes: int) -> None:
+    found = await world.gateway().ready(DEDICATED, tasks)
+
+    assert (await world.double.client.get_pool(found.id)).target_dedicated_nodes == nodes
+
+
 async def test_a_pool_with_fewer_nodes_than_tasks_is_told_at_most_every_31_seconds(world: World) -> None:
     pools = world.gateway()
     found = await pools.ready(DEDICATED)
