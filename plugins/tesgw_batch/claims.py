@@ -80,6 +80,7 @@ async def take(blob: BlobClient, seconds: int) -> Claim:
         except ResourceNotFoundError as error:
             raise Lost from error
         except ResourceExistsError as error:
+            # The SDK sets the code beside what it declares (12.31).
             if error.error_code != StorageErrorCode.LEASE_NOT_PRESENT_WITH_LEASE_OPERATION:  # type: ignore[attr-defined]
                 raise
         try:

@@ -221,7 +221,7 @@ def _outcomes(results: Collection[models.BatchTaskCreateResult]) -> Iterator[tup
 
 def _retry_after(error: HttpResponseError) -> float | None:
     try:
-        return float(error.response.headers["Retry-After"])  # type: ignore[union-attr]
+        return float(error.response.headers["Retry-After"])  # type: ignore[union-attr]  # or there is none
     except (AttributeError, KeyError, ValueError):
         return None
 

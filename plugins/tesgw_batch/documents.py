@@ -12,13 +12,17 @@ from typing import TypeVar
 
 import msgspec
 
-from tesgw import Job, Observation
+from tesgw import Job, Observation, State
+from tesgw.states import TERMINAL
 
 T = TypeVar("T")
 
 ORDERS = "orders/"
 STATUS = "status/"
 SECRETS = "secrets/"
+
+ENDS = TERMINAL | {State.PREEMPTED}
+"""The states of an attempt of which nothing runs any more, and nothing will."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,12 +7,9 @@ from dataclasses import dataclass
 
 from azure.batch import models
 
-from tesgw import State
-from tesgw.states import TERMINAL
 from tesgw_batch.archive import Label
-from tesgw_batch.documents import Report
+from tesgw_batch.documents import ENDS, Report
 
-ENDS = TERMINAL | {State.PREEMPTED}
 SILENT_SECONDS = 20.0  # more than runners pause between attempts to reach the storage
 
 

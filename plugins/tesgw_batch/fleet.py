@@ -23,8 +23,8 @@ from tesgw.loops import every
 from tesgw_batch import claims, mapping, sizes
 from tesgw_batch.archive import Archive, Label
 from tesgw_batch.dispatch import Dispatch, Jobs
-from tesgw_batch.documents import ORDERS, SECRETS, STATUS, Order, Report, Secrets, decode
-from tesgw_batch.entry import ENDS, Entry
+from tesgw_batch.documents import ENDS, ORDERS, SECRETS, STATUS, Order, Report, Secrets, decode
+from tesgw_batch.entry import Entry
 from tesgw_batch.mapping import Need, Plan
 from tesgw_batch.signing import Signer
 

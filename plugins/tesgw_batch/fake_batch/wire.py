@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
 
-import isodate  # type: ignore[import-untyped]
+import isodate  # type: ignore[import-untyped]  # it has no types
 
 Wire = dict[str, Any]
 

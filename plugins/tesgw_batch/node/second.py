@@ -13,7 +13,7 @@ from tesgw.errors import SettingsError
 from tesgw.runner import discard
 from tesgw_batch import claims
 from tesgw_batch.claims import Lost
-from tesgw_batch.documents import Report
+from tesgw_batch.documents import ENDS, Report
 from tesgw_batch.node import words
 from tesgw_batch.node.hold import conclude
 from tesgw_batch.node.node import Node
@@ -30,7 +30,7 @@ async def end(node: Node, orders: Orders, session: aiohttp.ClientSession) -> Non
     try:
         claim = await patiently(partial(claims.take, blob, orders.order.lease_seconds))
         report = await patiently(partial(claims.read, blob))
-        if report.observation.state not in words.ENDED:
+        if report.observation.state not in ENDS:
             await _remove_leftovers(node, orders, session)
             last = words.run_again(report.observation, report.node, node.id)
             await conclude(claim, Report(node=report.node, observation=last))

@@ -7,10 +7,7 @@ import datetime as dt
 
 from tesgw import Observation, State
 from tesgw.errors import TesgwError
-from tesgw.states import TERMINAL
 from tesgw_batch.node.logs import redacted
-
-ENDED = TERMINAL | {State.PREEMPTED}
 
 
 def failed(last: Observation, node: str, error: BaseException) -> Observation:

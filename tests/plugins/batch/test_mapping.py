@@ -374,4 +374,4 @@ def test_a_runner_that_said_much_is_quoted_at_its_end() -> None:
 
 def test_a_plan_is_a_value() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
-        PLAN.image = "other"  # type: ignore[misc]
+        PLAN.image = "other"  # type: ignore[misc]  # it is frozen

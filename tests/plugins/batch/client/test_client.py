@@ -64,7 +64,7 @@ async def test_a_pool_or_job_that_is_on_its_way_out_is_not_found(double: Double,
     await batch.create_job("ended", "pool")
     await batch.add("job", tasks("a", program="stubborn"))
     await double.until_task("running", "a")
-    await double.client.begin_terminate_job("ended", {"terminateReason": "test"})  # type: ignore[arg-type]
+    await double.client.begin_terminate_job("ended", {"terminateReason": "test"})  # type: ignore[arg-type]  # a wire form
     await batch.delete_pool("pool")
     await batch.delete_job("job")
 

@@ -27,6 +27,14 @@ async def test_jobs_go_to_batch_a_hundred_at_a_time_and_once(double: Double, fle
     assert len(await tasks(double)) == 250
 
 
+async def test_a_new_pool_begins_with_a_node_for_each_job_that_waits(double: Double, fleet: Fleet) -> None:
+    fleet.take(*(entry(f"task{number}-1") for number in range(7)))
+    await fleet.dispatch.add()
+
+    [made] = [each async for each in double.client.list_pools()]
+    assert made.target_dedicated_nodes == 7
+
+
 async def test_a_job_whose_order_is_not_written_or_that_is_over_is_not_added(double: Double, fleet: Fleet) -> None:
     unwritten, over, ending = entry("a-1"), entry("b-1"), entry("c-1")
     unwritten.is_written = False
@@ -91,7 +99,7 @@ async def test_jobs_whose_pool_cannot_be_made_end_with_the_reason(account: tuple
 
 async def test_a_full_account_makes_jobs_wait_with_the_reason(double: Double, fleet: Fleet) -> None:
     for number in range(2):
-        await double.client.create_pool(pool(f"other{number}"))  # type: ignore[arg-type]
+        await double.client.create_pool(pool(f"other{number}"))  # type: ignore[arg-type]  # a wire form
     fleet.take(entry())
     await fleet.dispatch.add()
     assert fleet.dispatch.reason(DEDICATED).startswith(f"Waiting for {DEDICATED}: Azure Batch refused: PoolQuotaReached: ")
@@ -115,7 +123,7 @@ async def test_jobs_of_a_batch_job_that_somebody_ended_go_to_another_one(double:
     if verb == "delete":
         await double.client.begin_delete_job(old)
     else:
-        await double.client.begin_terminate_job(old, {"terminateReason": "test"})  # type: ignore[arg-type]
+        await double.client.begin_terminate_job(old, {"terminateReason": "test"})  # type: ignore[arg-type]  # a wire form
     double.clock.advance(1)
     fleet.take(entry("b-1"))
     await fleet.dispatch.add()  # is told that the job is gone
@@ -187,7 +195,7 @@ async def test_a_pool_can_be_had_before_the_first_job(double: Double, fleet: Fle
 async def test_a_batch_job_that_is_ending_takes_no_jobs_and_refuses_none_for_good(double: Double, fleet: Fleet) -> None:
     fleet.image = "stubborn"
     old = await run(double, fleet)
-    await double.client.begin_terminate_job(old.batch_job, {"terminateReason": "test"})  # type: ignore[arg-type]
+    await double.client.begin_terminate_job(old.batch_job, {"terminateReason": "test"})  # type: ignore[arg-type]  # a wire form
     assert (await double.client.get_job(old.batch_job)).state == "terminating"
     fleet.take(found := entry("next-1", THEIRS))
     await fleet.dispatch.add()

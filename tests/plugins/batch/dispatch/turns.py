@@ -54,7 +54,7 @@ class Fleet:
 async def run(double: Double, fleet: Fleet, job_id: str = "task-1", state: str = "running") -> Entry:
     """Have a node that needs no start task, and a job there in this state."""
     object.__setattr__(double.batch.pace, "boot_seconds", 0.0)
-    await double.client.create_pool(pool("theirs", targetDedicatedNodes=1))  # type: ignore[arg-type]
+    await double.client.create_pool(pool("theirs", targetDedicatedNodes=1))  # type: ignore[arg-type]  # a wire form
     fleet.take(found := entry(job_id, THEIRS))
     await fleet.dispatch.add()
     await double.until_task(state, job_id, found.batch_job)

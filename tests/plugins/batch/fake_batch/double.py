@@ -65,14 +65,14 @@ class Double:
     async def pool(self, pool_id: str = "pool", **fields: Any) -> None:
         """With a node, unless it says otherwise."""
         size = {} if fields.get("enableAutoScale") else {"targetDedicatedNodes": 1}
-        await self.client.create_pool(pool(pool_id, **{**size, **fields}))  # type: ignore[arg-type]
+        await self.client.create_pool(pool(pool_id, **{**size, **fields}))  # type: ignore[arg-type]  # a wire form
 
     async def job(self, job_id: str = "job", pool_id: str = "pool", **fields: Any) -> None:
-        await self.client.create_job({"id": job_id, "poolInfo": {"poolId": pool_id}, **fields})  # type: ignore[arg-type]
+        await self.client.create_job({"id": job_id, "poolInfo": {"poolId": pool_id}, **fields})  # type: ignore[arg-type]  # a wire form
 
     async def add(self, *tasks: dict[str, Any], job_id: str = "job") -> None:
         for task in tasks:
-            await self.client.create_task(job_id, task)  # type: ignore[arg-type]
+            await self.client.create_task(job_id, task)  # type: ignore[arg-type]  # a wire form
 
     async def task(self, task_id: str = "task", job_id: str = "job") -> models.BatchTask:
         return await self.client.get_task(job_id, task_id)

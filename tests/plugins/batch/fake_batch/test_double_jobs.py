@@ -18,7 +18,7 @@ async def test_a_job_that_is_over_takes_no_task(double: Double, state: str) -> N
     await double.until_task("running")
 
     if state == "completed":
-        await double.client.begin_terminate_job("job", {"terminateReason": "enough"})  # type: ignore[arg-type]
+        await double.client.begin_terminate_job("job", {"terminateReason": "enough"})  # type: ignore[arg-type]  # a wire form
         info = (await double.until_task("completed")).execution_info
         assert info
         assert info.failure_info
@@ -34,7 +34,7 @@ async def test_a_terminated_job_says_why_and_leaves_what_waits(double: Double) -
     await double.job()
     await double.add(task())
 
-    await double.client.begin_terminate_job("job", {"terminateReason": "enough"})  # type: ignore[arg-type]
+    await double.client.begin_terminate_job("job", {"terminateReason": "enough"})  # type: ignore[arg-type]  # a wire form
 
     async def is_over() -> bool:
         return (await double.client.get_job("job")).state == "completed"
@@ -53,7 +53,7 @@ async def test_a_job_can_end_with_its_tasks(double: Double) -> None:
     await double.until_task("completed")
     assert (await double.client.get_job("job")).state == "active"
 
-    await double.client.update_job("job", {"onAllTasksComplete": "terminatejob"})  # type: ignore[arg-type]
+    await double.client.update_job("job", {"onAllTasksComplete": "terminatejob"})  # type: ignore[arg-type]  # a wire form
 
     async def is_over() -> bool:
         return (await double.client.get_job("job")).state == "completed"
@@ -72,11 +72,11 @@ async def test_the_sdk_can_wait_for_what_takes_long(double: Double) -> None:
     client = double.client
     quickly: dict[str, Any] = {"polling_interval": 0.01}
 
-    await (await client.begin_terminate_job("job", {"terminateReason": "x"}, **quickly)).result()  # type: ignore[arg-type]
+    await (await client.begin_terminate_job("job", {"terminateReason": "x"}, **quickly)).result()  # type: ignore[arg-type]  # a wire form
     assert (await client.get_job("job")).state == "completed"
     await (await client.begin_delete_job("job", **quickly)).result()
     assert [each.id async for each in client.list_jobs()] == []
-    await (await client.begin_resize_pool("pool", {"targetDedicatedNodes": 2}, **quickly)).result()  # type: ignore[arg-type]
+    await (await client.begin_resize_pool("pool", {"targetDedicatedNodes": 2}, **quickly)).result()  # type: ignore[arg-type]  # a wire form
     assert len(await double.nodes()) == 2
     await (await client.begin_delete_pool("pool", **quickly)).result()
     assert [each.id async for each in client.list_pools()] == []
@@ -106,7 +106,7 @@ async def test_a_disabled_job_runs_nothing_until_it_is_enabled(double: Double, o
     await double.add(task("first", "gated"), task("second"))
     await double.until_task("running", "first")
 
-    await double.client.begin_disable_job("job", {"disableTasks": option})  # type: ignore[arg-type]
+    await double.client.begin_disable_job("job", {"disableTasks": option})  # type: ignore[arg-type]  # a wire form
     await double.until_task(state, "first")
     assert (await double.task("second")).state == "active"
     double.gate.set()

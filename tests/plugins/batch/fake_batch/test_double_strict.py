@@ -64,7 +64,7 @@ async def refusal(request: Any) -> HttpResponseError:
 async def test_a_pool_that_azure_does_not_make_is_refused(
     double: Double, spec: dict[str, Any], expected: str, name: str
 ) -> None:
-    error = await refusal(double.client.create_pool(spec))  # type: ignore[arg-type]
+    error = await refusal(double.client.create_pool(spec))  # type: ignore[arg-type]  # a wire form
 
     assert (error.status_code, code(error), details(error)["PropertyName"]) == (400, expected, name)
 
@@ -74,7 +74,7 @@ async def test_a_pool_that_azure_does_not_make_is_refused(
     [("$TargetDedicatedNodes = ;", "AutoScalingFormulaSyntaxError"), ("a = 1;" * 1400, "AutoScaleFormulaTooLong")],
 )
 async def test_a_formula_that_cannot_be_read_makes_no_pool(double: Double, formula: str, expected: str) -> None:
-    error = await refusal(double.client.create_pool(pool(**scaling(formula))))  # type: ignore[arg-type]
+    error = await refusal(double.client.create_pool(pool(**scaling(formula))))  # type: ignore[arg-type]  # a wire form
 
     assert (error.status_code, code(error)) == (400, expected)
     assert [pool.id async for pool in double.client.list_pools()] == []
@@ -188,7 +188,7 @@ async def test_an_account_has_so_many_pools_and_active_jobs(tmp_path: Path) -> N
         errors = [await refusal(double.pool("other")), await refusal(double.job("other"))]
         assert [code(error) for error in errors] == ["PoolQuotaReached", "ActiveJobAndScheduleQuotaReached"]
 
-        await double.client.begin_terminate_job("job", {"terminateReason": "done"})  # type: ignore[arg-type]
+        await double.client.begin_terminate_job("job", {"terminateReason": "done"})  # type: ignore[arg-type]  # a wire form
         await double.job("other")  # completed jobs do not count
 
 

@@ -28,10 +28,10 @@ def side_by_side(**quotas: int) -> Callable[[Scene], Callable[..., None]]:
 
         own = [parameter for name, parameter in inspect.signature(scene).parameters.items() if name != "world"]
         given = [parameter for parameter in inspect.signature(test).parameters.values() if parameter.name != "_"]
-        test.__signature__ = inspect.Signature([*given, *own])  # type: ignore[attr-defined]
+        test.__signature__ = inspect.Signature([*given, *own])  # type: ignore[attr-defined]  # pytest reads it
         test.__name__ = scene.__name__
         test.__doc__ = scene.__doc__
-        test.scene, test.quotas = scene, quotas  # type: ignore[attr-defined]
+        test.scene, test.quotas = scene, quotas  # type: ignore[attr-defined]  # for `play`
         return test
 
     return decorate
@@ -42,7 +42,7 @@ async def play(grounds: Grounds, items: Sequence[pytest.Item]) -> Outcomes:
     slots = asyncio.Semaphore(AT_ONCE)
 
     async def one(item: pytest.Item) -> BaseException | None:
-        function: Any = item.function  # type: ignore[attr-defined]
+        function: Any = item.function  # type: ignore[attr-defined]  # a function has it
         parameters = item.callspec.params if hasattr(item, "callspec") else {}
         async with slots:
             try:

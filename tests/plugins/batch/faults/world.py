@@ -79,7 +79,7 @@ class World:
         home = grounds.directory / name
         home.mkdir()
         programs = {RUNNER: grounds.runners}
-        limits = Quotas(**quotas)  # type: ignore[arg-type]
+        limits = Quotas(**quotas)  # type: ignore[arg-type]  # none of them by family
         batch = FakeBatch(
             home / "batch",
             account=ACCOUNT,

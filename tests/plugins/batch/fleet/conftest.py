@@ -27,6 +27,6 @@ async def account(
         programs: Any = double.batch.programs
         programs["runner"] = runners
         account = Account(double, runners, azurite, container)
-        await double.client.create_pool(pool("theirs", targetDedicatedNodes=1, taskSlotsPerNode=16))  # type: ignore[arg-type]
+        await double.client.create_pool(pool("theirs", targetDedicatedNodes=1, taskSlotsPerNode=16))  # type: ignore[arg-type]  # a wire form
         yield account
         await account.close()

@@ -49,7 +49,7 @@ async def test_a_pool_or_job_whose_creation_was_not_answered_is_not_made_twice(w
 
 async def test_a_full_account_makes_who_needs_a_pool_wait(world: World) -> None:
     for number in range(3):
-        await world.double.client.create_pool(pool(f"theirs{number}"))  # type: ignore[arg-type]
+        await world.double.client.create_pool(pool(f"theirs{number}"))  # type: ignore[arg-type]  # a wire form
     pools = world.gateway()
     with pytest.raises(Refused) as caught:
         await pools.ready(DEDICATED)

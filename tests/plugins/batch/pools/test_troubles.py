@@ -237,7 +237,7 @@ async def test_a_job_that_somebody_ended_is_made_anew(world: World, verb: str) -
     if verb == "delete":
         await world.double.client.begin_delete_job(old)
     else:
-        await world.double.client.begin_terminate_job(old, {"terminateReason": "test"})  # type: ignore[arg-type]
+        await world.double.client.begin_terminate_job(old, {"terminateReason": "test"})  # type: ignore[arg-type]  # a wire form
     world.double.clock.advance(1)
 
     assert await pools.look({}) == {old}
@@ -250,7 +250,7 @@ async def test_a_job_that_somebody_ended_is_made_anew(world: World, verb: str) -
 async def test_a_job_that_somebody_disabled_is_waited_for(world: World) -> None:
     pools = world.gateway()
     found = await pools.ready(DEDICATED)
-    await world.double.client.begin_disable_job(found.job_id, {"disableTasks": "requeue"})  # type: ignore[arg-type]
+    await world.double.client.begin_disable_job(found.job_id, {"disableTasks": "requeue"})  # type: ignore[arg-type]  # a wire form
 
     assert await pools.look({}) == set()
     assert (await (await world.restarted()).ready(DEDICATED)).job_id == found.job_id
